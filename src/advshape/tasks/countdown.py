@@ -112,12 +112,13 @@ class Countdown:
         Never raises and reads at most 100 characters; ``not_judged`` only when the problem or the completion
         is not what this task hands out.
         """
-        if not isinstance(completion, str):
-            return Verdict("not_judged", f"the completion is {type(completion).__name__}, not text")
+        text: object = completion
+        if not isinstance(text, str):
+            return Verdict("not_judged", f"the completion is {type(text).__name__}, not text")
         puzzle = read_puzzle(problem.data)
         if puzzle is None:
             return Verdict("not_judged", "the problem has no integer numbers and target")
-        return judge(*puzzle, completion)
+        return judge(*puzzle, text)
 
     def _puzzles(self, split: Split, seed: int) -> Iterator[tuple[list[int], int, IntArray]]:
         """Endless (numbers in drawn order, target, merges) of one split."""
@@ -197,7 +198,7 @@ def write_expression(numbers: Sequence[int], merges: IntArray) -> str:
     """The text of a drawn expression: operands of + and * sorted, no bracket that does not matter.
 
     >>> write_expression([12, 4, 7], np.array([[1, 2, 2], [1, 0, 0]]))
-    '4*7+12'
+    '7*4+12'
     """
     items: list[tuple[int, str, str]] = [(number, str(number), "") for number in numbers]
     for i, j, operator in merges.tolist():

@@ -41,7 +41,7 @@ class Verdict:
     ``reward`` is 1.0 for right, 0.0 for wrong and NaN for not_judged: the verifier could not decide, and
     such a rollout must not count as wrong.
 
-    >>> Verdict("right").reward, Verdict("wrong", "7 is left over").reward, Verdict("not_judged", "crash").reward
+    >>> Verdict("right").reward, Verdict("wrong", "gives 7").reward, Verdict("not_judged", "crash").reward
     (1.0, 0.0, nan)
     """
 
