@@ -1,0 +1,135 @@
+"""Which options of TRL's `GRPOConfig` change what a run optimises (TRL 1.16). Needs neither TRL nor torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["objective_warnings"]
+
+# TRL's defaults of the fields that are read; a test compares them with GRPOConfig
+DEFAULTS: dict[str, Any] = {
+    "loss_type": "dapo",
+    "gradient_accumulation_steps": 1,
+    "per_device_train_batch_size": 8,
+    "mask_truncated_completions": False,
+    "top_entropy_quantile": 1.0,
+    "off_policy_mask_threshold": None,
+    "use_vllm": False,
+    "vllm_importance_sampling_correction": True,
+    "vllm_importance_sampling_mode": "sequence_mask",
+    "beta": 0.0,
+    "entropy_coef": 0.0,
+    "use_adaptive_entropy": False,
+    "router_aux_loss_coef": None,
+    "top_p": 1.0,
+    "top_k": 0,
+    "min_p": None,
+    "repetition_penalty": 1.0,
+}
+
+Read = Callable[[str], Any]
+
+
+def _bnpo_reweighs(read: Read) -> bool:
+    many = read("gradient_accumulation_steps") > 1 or read("per_device_train_batch_size") == 1
+    return bool(read("loss_type") == "bnpo" and many)
+
+
+def _vllm_masks(read: Read) -> bool:
+    corrects = read("use_vllm") and read("vllm_importance_sampling_correction")
+    return bool(corrects and str(read("vllm_importance_sampling_mode")).endswith("_mask"))
+
+
+_LENGTH = (
+    "divides each rollout by its own length, so that short rollouts weigh more; use loss_type='dr_grpo' "
+    "(or 'dapo', which differs from it by the step size alone)"
+)
+_SAMPLING = (
+    "draws rollouts from another distribution than the one whose log-probabilities are trained; "
+    "use top_p=1.0, top_k=0, min_p=None, repetition_penalty=1.0"
+)
+# option, when it acts, what it does and what to use instead
+_OPTIONS: tuple[tuple[str, Callable[[Read], bool], str], ...] = (
+    ("loss_type", lambda read: read("loss_type") in ("grpo", "sapo"), _LENGTH),
+    (
+        "loss_type",
+        _bnpo_reweighs,
+        "divides each micro-batch by its own tokens, so that rollouts in short micro-batches weigh more; "
+        "use loss_type='dr_grpo'",
+    ),
+    (
+        "mask_truncated_completions",
+        lambda read: bool(read("mask_truncated_completions")),
+        "takes truncated rollouts out of the loss but leaves them in the group's counts; let the reward "
+        "function return None for them instead: not judged, they leave both",
+    ),
+    (
+        "top_entropy_quantile",
+        lambda read: bool(read("top_entropy_quantile") < 1),
+        "trains on the tokens of highest entropy only; use 1.0",
+    ),
+    (
+        "off_policy_mask_threshold",
+        lambda read: read("off_policy_mask_threshold") is not None,
+        "drops rollouts with negative advantages after the advantages were made; use None",
+    ),
+    (
+        "vllm_importance_sampling_mode",
+        _vllm_masks,
+        "drops rollouts or tokens after the advantages were made; use sequence_truncate or token_truncate",
+    ),
+    (
+        "beta",
+        lambda read: read("beta") != 0,
+        "adds a KL penalty: the run maximises the surrogate minus beta x KL to the reference model; use 0.0",
+    ),
+    (
+        "entropy_coef",
+        lambda read: read("entropy_coef") != 0,
+        "adds a bonus on the entropy of tokens to the surrogate; use 0.0",
+    ),
+    (
+        "use_adaptive_entropy",
+        lambda read: bool(read("use_adaptive_entropy")),
+        "adds a bonus on the entropy of tokens to the surrogate; use False",
+    ),
+    (
+        "router_aux_loss_coef",
+        lambda read: bool(read("router_aux_loss_coef")),
+        "adds a load-balancing loss (mixture-of-experts models) to the surrogate; use 0.0",
+    ),
+    ("top_p", lambda read: bool(read("top_p") < 1), _SAMPLING),
+    ("top_k", lambda read: bool(read("top_k")), _SAMPLING),
+    ("min_p", lambda read: bool(read("min_p")), _SAMPLING),
+    ("repetition_penalty", lambda read: read("repetition_penalty") != 1, _SAMPLING),
+)
+
+
+def objective_warnings(config: Any) -> list[str]:
+    """What in a `GRPOConfig` makes a run optimise something else than its estimator's surrogate.
+
+    A surrogate is a statement about the mean gradient of whole, independent, on-policy rollouts. Options that
+    weigh rollouts or tokens differently, or add a term to the loss, change the objective and are named.
+    Options that multiply the whole gradient by one factor are a step size and are not: `loss_type` "dapo",
+    "cispo", "vespo" and "luspo" against "dr_grpo" (measured with TRL 1.16, on-policy), and `scale_rewards`,
+    which acts on TRL's own advantages only. Off-policy clipping (`num_iterations` or `steps_per_generation`
+    above 1) is outside the list.
+
+    Args:
+        config: a `GRPOConfig`, or any object with some of its fields; absent ones count as TRL's default.
+
+    Returns:
+        One line for each such option, "option=value: what it does; what to use". Empty: none.
+
+    >>> from types import SimpleNamespace
+    >>> objective_warnings(SimpleNamespace(loss_type="dr_grpo"))
+    []
+    >>> print(*objective_warnings(SimpleNamespace(top_entropy_quantile=0.2)))
+    top_entropy_quantile=0.2: trains on the tokens of highest entropy only; use 1.0
+    """
+
+    def read(name: str) -> Any:
+        return getattr(config, name, DEFAULTS[name])
+
+    return [f"{name}={read(name)}: {text}" for name, acts, text in _OPTIONS if acts(read)]
