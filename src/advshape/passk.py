@@ -99,9 +99,7 @@ def _checked(correct: ArrayLike, n: ArrayLike, k: ArrayLike) -> tuple[Floats, Fl
         whole = np.isnan(array) if name == "correct" else np.zeros(array.shape, bool)
         broken = ~(whole | (np.isfinite(array) & (array == np.floor(array))))
         if broken.any():
-            raise AdvshapeError(
-                f"{name} must hold integers, got {array[broken].flat[0]}; pass counts, not rates"
-            )
+            raise AdvshapeError(f"{name} must hold integers, got {array[broken].flat[0]}; pass counts, not rates")
         arrays.append(array)
     try:
         c, size, draws = np.broadcast_arrays(*arrays)

@@ -1,0 +1,262 @@
+"""Rules for pass@k: at least one of k attempts right, and for its relatives all-of-k and majority-of-k."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from advshape.bernstein import FloatArray, choose_ratio, log_choose
+from advshape.catalogue.entry import by_counts, by_rate, fail_ratio, whole
+from advshape.forward import unbiased
+from advshape.surrogate import AllOfK, PassAtK
+from advshape.surrogates import GRPOJoint, GRPOTimesPassAtK, MajorityOfK
+from advshape.table import AdvantageEstimator, AdvantageTable
+
+__all__ = [
+    "all_of_k",
+    "grpo_k",
+    "grpo_k_joint",
+    "leave_one_out_max",
+    "majority_of_k",
+    "pass_at_k",
+    "pass_at_k_plug_in",
+    "passk_training",
+    "pkpo_loo",
+    "pkpo_loo_minus_one",
+    "pkpo_s",
+    "reinforce_k",
+    "rloo_k",
+]
+
+_PAPER = "arXiv:2510.23049"
+_PKPO = "Walder & Karkhanis, arXiv:2505.15201"
+
+
+def _some_right(n: int, c: FloatArray, k: int) -> FloatArray:
+    """p(n, c, k) = 1 - C(n-c, k)/C(n, k): a random k of n rollouts holds a right one."""
+    if k == 0:
+        return np.zeros_like(c)
+    return 1 - choose_ratio(n - c.astype(np.int64), k, n, k)
+
+
+def reinforce_k(k: int) -> AdvantageEstimator:
+    """REINFORCE_K: A+ = k f(c-1), A- = 0."""
+    k = whole("reinforce_k", "k", k)
+    return by_counts(
+        f"reinforce_k(k={k})",
+        PassAtK(k),
+        lambda c, n: k * fail_ratio(c - 1, n, k),
+        lambda c, n: 0.0,
+        smallest_n=k,
+        reference=f"{_PAPER}, section 3",
+        use="when only right answers should be pushed",
+        avoid="when variance matters: use rloo_k",
+        note=f"pass@{k} cannot be estimated from fewer than {k} rollouts",
+    )
+
+
+def rloo_k(k: int) -> AdvantageEstimator:
+    """RLOO_K: REINFORCE_K with baseline j/(n-1): A+ = k f(c-1)(n-c)/(n-1), A- = -k f(c) c/(n-1)."""
+    k = whole("rloo_k", "k", k)
+    return by_counts(
+        f"rloo_k(k={k})",
+        PassAtK(k),
+        lambda c, n: k * fail_ratio(c - 1, n, k) * (n - c) / (n - 1),
+        lambda c, n: -k * fail_ratio(c, n, k) * c / (n - 1),
+        smallest_n=max(2, k),
+        reference=f"{_PAPER}, section 3",
+        use="for unbiased pass@k down to n = k",
+        avoid="where groups must be centred: use pass_at_k",
+        note=f"pass@{k} cannot be estimated from fewer than {k} rollouts",
+    )
+
+
+def pass_at_k(k: int) -> AdvantageEstimator:
+    """Pass@K, centred (leave-two-out): A+ = k f(c-1)(n-k-c+1)/(n-k), A- = -k f(c) c/(n-k)."""
+    k = whole("pass_at_k", "k", k)
+    return by_counts(
+        f"pass_at_k(k={k})",
+        PassAtK(k),
+        lambda c, n: k * fail_ratio(c - 1, n, k) * np.maximum(n - k - c + 1, 0) / (n - k),
+        lambda c, n: -k * fail_ratio(c, n, k) * c / (n - k),
+        smallest_n=k + 1,
+        reference=f"{_PAPER}, section 3; theory: leave-two-out",
+        use="for unbiased and centred pass@k: the default for pass@k here",
+        avoid="when solved prompts must be pushed to 1: it is silent once c > n - k",
+        note=f"centred pass@{k} needs one rollout more than k",
+    )
+
+
+def pass_at_k_plug_in(k: int) -> AdvantageEstimator:
+    """Pass@K plug-in: A+ = k (1-rho_hat)^k, A- = -k (1-rho_hat)^(k-1) rho_hat."""
+    k = whole("pass_at_k_plug_in", "k", k)
+    return by_rate(
+        f"pass_at_k_plug_in(k={k})",
+        PassAtK(k),
+        lambda rho: k * (1 - rho) ** k,
+        lambda rho: -k * (1 - rho) ** (k - 1) * rho,
+        reference=f"{_PAPER}, section 4",
+        use="for k near or above n, with low variance on hard prompts",
+        avoid="when bias matters: at small n it optimises a smaller k",
+    )
+
+
+def pkpo_s(k: int) -> AdvantageEstimator:
+    """PKPO's s, times n: A+ = k, A- = k p(n-1, c, k-1)."""
+    k = whole("pkpo_s", "k", k)
+    return by_counts(
+        f"pkpo_s(k={k})",
+        PassAtK(k),
+        lambda c, n: float(k),
+        lambda c, n: k * _some_right(n - 1, c, k - 1),
+        smallest_n=k,
+        reference=f"{_PKPO}, equation for s",
+        use="as PKPO's rule before variance reduction",
+        avoid="in practice: it has no baseline",
+        note=f"pass@{k} cannot be estimated from fewer than {k} rollouts",
+    )
+
+
+def pkpo_loo(k: int) -> AdvantageEstimator:
+    """PKPO's s_loo, times n: s minus the leave-one-out estimate of pass@k."""
+    k = whole("pkpo_loo", "k", k)
+    return by_counts(
+        f"pkpo_loo(k={k})",
+        PassAtK(k),
+        lambda c, n: k - n * k / (n - 1) * _some_right(n - 1, c - 1, k),
+        lambda c, n: k * _some_right(n - 1, c, k - 1) - n * k / (n - 1) * _some_right(n - 1, c, k),
+        smallest_n=k + 1,
+        reference=f"{_PKPO}, s_loo",
+        use="to compare with PKPO's published variants",
+        avoid="with real rewards without a lower bound: A+(n) is not 0",
+        note="the leave-one-out estimate needs k <= n - 1",
+    )
+
+
+def pkpo_loo_minus_one(k: int) -> AdvantageEstimator:
+    """PKPO's s_loo-1, times n: on 0/1 rewards A+ = k f(c-1), A- = 0, as reinforce_k."""
+    entry = reinforce_k(whole("pkpo_loo_minus_one", "k", k))
+    return replace(entry, name=f"pkpo_loo_minus_one(k={k})", reference=f"{_PKPO}, s_loo-1")
+
+
+def leave_one_out_max() -> AdvantageEstimator:
+    """Leave-one-out max: pays only a single right answer. PKPO's s_loo-1 at k = n; the published scale is A+(1) = 1, here n."""
+    return by_counts(
+        "leave_one_out_max",
+        None,
+        lambda c, n: np.where(c == 1, float(n), 0.0),
+        lambda c, n: 0.0,
+        smallest_n=1,
+        reference="Tang et al., arXiv:2503.19595",
+        use="for pass@n itself, k equal to the group size",
+        avoid="when most groups hold two or more right answers: it is silent on them",
+    )
+
+
+def grpo_k(k: int) -> AdvantageEstimator:
+    """GRPO_K, divided by s = sqrt(rho (1-rho)): A+ = k (1-rho)^k / s, A- = -k (1-rho)^(k-1) rho / s."""
+    k = whole("grpo_k", "k", k)
+    return by_rate(
+        f"grpo_k(k={k})",
+        GRPOTimesPassAtK(k),
+        lambda rho: k * (1 - rho) ** k / np.sqrt(rho * (1 - rho)),
+        lambda rho: -k * (1 - rho) ** (k - 1) * rho / np.sqrt(rho * (1 - rho)),
+        reference=f"{_PAPER}, section 4 (the reading with the pass@1 deviation; see grpo_k_joint)",
+        use="as pass@k with GRPO's normaliser",
+        avoid="when an unbiased pass@k gradient is wanted",
+    )
+
+
+def grpo_k_joint(k: int) -> AdvantageEstimator:
+    """GRPO_K, divided by s_k = sqrt(rho_k (1 - rho_k)), rho_k = 1 - (1-rho)^k; surrogate 2 arcsin sqrt(rho_k)."""
+    k = whole("grpo_k_joint", "k", k)
+
+    def spread(rho: FloatArray) -> FloatArray:
+        return np.sqrt((1 - rho) ** k * -np.expm1(k * np.log1p(-rho)))
+
+    return by_rate(
+        f"grpo_k_joint(k={k})",
+        GRPOJoint(k),
+        lambda rho: k * (1 - rho) ** k / spread(rho),
+        lambda rho: -k * (1 - rho) ** (k - 1) * rho / spread(rho),
+        reference=f"{_PAPER}, section 4 (the reading with the pass@k deviation; see grpo_k)",
+        use="as pass@k with the normaliser of the pass@k reward",
+        avoid="when an unbiased pass@k gradient is wanted",
+    )
+
+
+def passk_training(k: int) -> AdvantageEstimator:
+    """Pass@k Training, analytical: A+ = (1-R)/sigma, A- = (1-R-C(n-c-1,k-1)/C(n-1,k-1))/sigma, R = p(n,c,k)."""
+    k = whole("passk_training", "k", k)
+
+    def spread(c: FloatArray, n: int) -> tuple[FloatArray, FloatArray]:
+        fail = choose_ratio(n - c.astype(np.int64), k, n, k)
+        return fail, np.sqrt(fail * (1 - fail))
+
+    def divide(x: FloatArray, sigma: FloatArray) -> FloatArray:
+        return np.divide(x, sigma, out=np.zeros_like(sigma), where=sigma > 0)
+
+    def positive(c: FloatArray, n: int) -> FloatArray:
+        fail, sigma = spread(c, n)
+        return divide(fail, np.where(c < n, sigma, 0.0))
+
+    def negative(c: FloatArray, n: int) -> FloatArray:
+        fail, sigma = spread(c, n)
+        return divide(fail - fail_ratio(c, n, k), np.where(c > 0, sigma, 0.0))
+
+    return by_counts(
+        f"passk_training(k={k})",
+        (1 / k) * GRPOJoint(k),
+        positive,
+        negative,
+        smallest_n=max(2, k),
+        reference="Chen et al., arXiv:2508.10751, section 2.3",
+        use="to reproduce Pass@k Training",
+        avoid="when solved prompts must still learn: mute when n - c < k",
+        note=f"groups of {k} are drawn from the n rollouts",
+    )
+
+
+def all_of_k(k: int) -> AdvantageEstimator:
+    """All k right (pass^k): weight(j) = k C(j, k-1)/C(n-1, k-1), leave-one-out baseline."""
+    k = whole("all_of_k", "k", k)
+
+    def weight(j: FloatArray, n: int) -> FloatArray:
+        return k * choose_ratio(j.astype(np.int64), k - 1, n - 1, k - 1)
+
+    return by_counts(
+        f"all_of_k(k={k})",
+        AllOfK(k),
+        lambda c, n: weight(c - 1, n) * (n - c) / (n - 1),
+        lambda c, n: -weight(c, n) * c / (n - 1),
+        smallest_n=max(2, k),
+        reference="Yao et al., arXiv:2406.12045 (pass^k as a measure)",
+        use="for reliability: every one of k attempts must be right",
+        avoid="on hard prompts: it is nearly silent below rho = 1/2",
+        note=f"pass^{k} cannot be estimated from fewer than {k} rollouts",
+    )
+
+
+def majority_of_k(k: int) -> AdvantageEstimator:
+    """Majority of an odd k (two answers), leave-one-out baseline."""
+    surrogate = MajorityOfK(whole("majority_of_k", "k", k))
+    h = (k - 1) // 2
+
+    def build(n: int) -> AdvantageTable:
+        j = np.arange(n)
+        inside = (j >= h) & (j <= n - 1 - h)
+        ratio = choose_ratio(n - 1 - 2 * h, j - h, n - 1, j)
+        middle = k * float(np.exp(log_choose(k - 1, h)))
+        weight = np.where(inside, middle * ratio, 0.0)
+        return AdvantageTable.from_weights(weight, weight * j / (n - 1))
+
+    base = unbiased(surrogate, "leave_one_out")
+    return replace(
+        base,
+        name=f"majority_of_k(k={k})",
+        build=build,
+        reference="theory: the majority polynomial in the Bernstein basis",
+        use="for majority voting between two answers",
+        avoid="with many different wrong answers: a right plurality wins below rho = 1/2",
+    )

@@ -1,0 +1,174 @@
+"""Rules that re-weight prompts by their success rate: regularised and concave surrogates of rho."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from advshape.bernstein import FloatArray
+from advshape.catalogue.entry import by_counts, by_rate, number, whole
+from advshape.forward import plug_in, unbiased
+from advshape.surrogate import Entropy, Identity, LogLikelihood, SkewR, Variance
+from advshape.surrogates import BetaFamily, Focal, LeadGRPO, LogOdds, RiskSensitive
+from advshape.table import AdvantageEstimator
+
+__all__ = [
+    "beta_family",
+    "entropy_rloo",
+    "focal_grpo",
+    "grpo_lead",
+    "log_odds",
+    "maxrl",
+    "prioritized_grpo",
+    "prioritized_rloo",
+    "risk_sensitive",
+    "skew_r",
+]
+
+_PAPER = "arXiv:2510.23049"
+_KIMI = "Kimi k1.5, arXiv:2501.12599, section 2.3.4 (as an in-group weight)"
+
+
+def _std(rho: FloatArray) -> FloatArray:
+    return np.sqrt(rho * (1 - rho))
+
+
+def skew_r(strength: float = 1.0) -> AdvantageEstimator:
+    """skew-R: (1 - strength * rho_hat) times GRPO; GRPO regularised by the reward's standard deviation."""
+    lam = number("skew_r", "strength", strength, 0.0, 1.0)
+    return by_rate(
+        "skew_r" if lam == 1 else f"skew_r(strength={lam:g})",
+        SkewR(lam),
+        lambda rho: (1 - lam * rho) * (1 - rho) / _std(rho),
+        lambda rho: -(1 - lam * rho) * rho / _std(rho),
+        reference=f"{_PAPER}, section 6",
+        use="to keep GRPO's attention on hard prompts and off solved ones",
+        avoid="when nearly solved prompts must be finished",
+    )
+
+
+def focal_grpo(gamma: float = 2.0) -> AdvantageEstimator:
+    """Focal weight (1 - rho_hat)^gamma times GRPO; gamma = 1 is skew-R."""
+    g = number("focal_grpo", "gamma", gamma, 0.0)
+    return by_rate(
+        f"focal_grpo(gamma={g:g})",
+        Focal(g),
+        lambda rho: (1 - rho) ** g * np.sqrt((1 - rho) / rho),
+        lambda rho: -((1 - rho) ** g) * np.sqrt(rho / (1 - rho)),
+        reference="Lin et al., arXiv:1708.02002 (focal loss), on GRPO",
+        use="as a stronger skew-R",
+        avoid="when medium prompts must still learn",
+    )
+
+
+def prioritized_rloo() -> AdvantageEstimator:
+    """(1 - rho_hat) times RLOO, the in-group weight; at n = 2 it has no priority left."""
+    return by_counts(
+        "prioritized_rloo",
+        Identity() - 0.5 * Identity() + 0.5 * Variance(),
+        lambda c, n: (1 - c / n) * (n - c) / (n - 1),
+        lambda c, n: -(1 - c / n) * c / (n - 1),
+        smallest_n=2,
+        reference=_KIMI,
+        use="to study priority by the group's own rate",
+        avoid="in practice: take the rate from earlier visits, which has no bias",
+    )
+
+
+def prioritized_grpo() -> AdvantageEstimator:
+    """(1 - rho_hat) times GRPO: the same table as skew-R."""
+    return replace(skew_r(), name="prioritized_grpo", reference=_KIMI)
+
+
+def maxrl(order: int | None = None) -> AdvantageEstimator:
+    """MaxRL: A+ = n/c - 1, A- = -1, 0 at c = 0: log-likelihood of order n - 1; or any fixed order, centred."""
+    if order is not None:
+        fixed = unbiased(LogLikelihood(whole("maxrl", "order", order)), "centered")
+        return replace(fixed, name=f"maxrl(order={order})", reference="arXiv:2602.02710", use="MaxRL of fixed order")
+    return by_counts(
+        "maxrl",
+        LogLikelihood(),
+        lambda c, n: n / c - 1,
+        lambda c, n: np.where(c > 0, -1.0, 0.0),
+        smallest_n=2,
+        reference="arXiv:2602.02710, algorithm 1",
+        use="to weigh every pass@k alike: hard prompts count by 1/rho",
+        avoid="with noisy verifiers: one false positive on a hard prompt weighs n - 1",
+    )
+
+
+def risk_sensitive(beta: float = 2.0) -> AdvantageEstimator:
+    """Risk-sensitive GRPO: A+ = (e^beta/Z - 1)/beta, A- = (1/Z - 1)/beta, Z = 1 + rho_hat (e^beta - 1)."""
+    b = number("risk_sensitive", "beta", beta, -30.0, 30.0)
+    if b == 0:
+        number("risk_sensitive", "beta other than 0", "0")
+    rise = np.expm1(b)
+    return by_rate(
+        f"risk_sensitive(beta={b:g})",
+        RiskSensitive(b),
+        lambda rho: rise * (1 - rho) / (1 + rho * rise) / b,
+        lambda rho: -rise * rho / (1 + rho * rise) / b,
+        reference="Jiang et al., arXiv:2509.24261",
+        use="as a smooth dial between pass@1 (beta -> 0) and the maximum",
+        avoid="with beta < 0 unless safety against bad outcomes is the aim",
+    )
+
+
+def entropy_rloo(strength: float = 0.1) -> AdvantageEstimator:
+    """rho + strength * H(rho): A+ = (1-rho) q, A- = -rho q, q = 1 + strength log((1-rho)/rho)."""
+    lam = number("entropy_rloo", "strength", strength)
+    return by_rate(
+        f"entropy_rloo(strength={lam:g})",
+        Identity() + lam * Entropy(),
+        lambda rho: (1 - rho) * (1 + lam * np.log((1 - rho) / rho)),
+        lambda rho: -rho * (1 + lam * np.log((1 - rho) / rho)),
+        reference=f"{_PAPER}, section 6",
+        use="to keep prompts undecided a little longer",
+        avoid="with large strength: beyond rho where q < 0 it unlearns",
+    )
+
+
+def log_odds() -> AdvantageEstimator:
+    """Log-odds: A+ = 1/rho_hat, A- = -1/(1 - rho_hat), every mixed group weighs the same."""
+    return by_rate(
+        "log_odds",
+        LogOdds(),
+        lambda rho: 1 / rho,
+        lambda rho: -1 / (1 - rho),
+        reference=f"{_PAPER}, section 4 (omega = 1)",
+        use="to see the natural scale of policy updates",
+        avoid="with noisy verifiers: the ends dominate",
+    )
+
+
+def beta_family(a: float = 0.5, b: float = 0.5) -> AdvantageEstimator:
+    """F' = rho^(a-1) (1-rho)^(b-1), plug-in: REINFORCE (1, 1), GRPO (1/2, 1/2), focal (1/2, gamma + 1/2)."""
+    a, b = number("beta_family", "a", a, 0.0), number("beta_family", "b", b, 0.0)
+    surrogate = BetaFamily(a, b)
+    return replace(
+        plug_in(surrogate),
+        name=f"beta_family(a={a:g}, b={b:g})",
+        reference="Xiao et al., arXiv:2506.02864 (BNPO)",
+        use="as one dial over known rules",
+        avoid="with a < 1/2 or b < 1/2: single groups dominate",
+    )
+
+
+def grpo_lead(low: float = 0.4, high: float = 1.5, center: float = 0.75, steepness: float = 10.0) -> AdvantageEstimator:
+    """GRPO-LEAD: A+ = w(rho) GRPO+, A- = w(1-rho) GRPO-, w(x) = low + (high-low)/(1+exp(steepness (x-center)))."""
+    surrogate = LeadGRPO(
+        number("grpo_lead", "low", low),
+        number("grpo_lead", "high", high),
+        number("grpo_lead", "center", center),
+        number("grpo_lead", "steepness", steepness),
+    )
+    return by_rate(
+        "grpo_lead" if (low, high, center, steepness) == (0.4, 1.5, 0.75, 10.0) else repr(surrogate),
+        surrogate,
+        lambda rho: surrogate.weight(rho) * np.sqrt((1 - rho) / rho),
+        lambda rho: -surrogate.weight(1 - rho) * np.sqrt(rho / (1 - rho)),
+        reference="Zhang & Zuo, arXiv:2504.09696, section 3.3",
+        use="to reproduce GRPO-LEAD's difficulty weighting",
+        avoid="where groups must be centred: they are not",
+    )

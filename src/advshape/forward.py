@@ -1,0 +1,146 @@
+"""Which table serves this surrogate? Plug-in, unbiased with any baseline, minimum mean squared error."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from advshape.bernstein import FloatArray, basis
+from advshape.errors import AdvshapeError
+from advshape.prior import Beta
+from advshape.surrogate import Surrogate, non_polynomial_terms
+from advshape.table import DEFAULT_PRIOR, AdvantageEstimator, AdvantageTable
+
+__all__ = ["minimum_mse", "plug_in", "unbiased"]
+
+Baseline = Literal["zero", "leave_one_out", "centered"] | Beta
+
+
+def plug_in(surrogate: Surrogate) -> AdvantageEstimator:
+    """F' evaluated at rho_hat = c/n: A+ = (1 - rho_hat) F'(rho_hat), A- = -rho_hat F'(rho_hat).
+
+    Biased; silent at c = 0 and c = n; works for every surrogate that is smooth inside (0, 1).
+    arXiv:2510.23049, section 4 (forward engineering).
+
+    >>> from advshape.surrogate import GRPO
+    >>> plug_in(GRPO()).table(4).positive.round(4)
+    array([0.    , 1.7321, 1.    , 0.5774, 0.    ])
+    """
+
+    def build(n: int) -> AdvantageTable:
+        rho = np.arange(1, n) / n
+        slope = surrogate.derivative(rho)
+        return AdvantageTable(np.r_[0.0, (1 - rho) * slope, 0.0], np.r_[0.0, -rho * slope, 0.0])
+
+    return AdvantageEstimator(f"plug_in({surrogate!r})", surrogate, build, 2, "arXiv:2510.23049, section 4")
+
+
+def unbiased(surrogate: Surrogate, baseline: Baseline = "leave_one_out") -> AdvantageEstimator:
+    """The unbiased estimator of F' grad rho with the given baseline: weights are F''s Bernstein coefficients in degree n-1.
+
+    Exists iff F' is a polynomial of degree <= n - 1 (<= n - 2 for "centered"), and the weights are then unique.
+    baseline: "zero" (REINFORCE), "leave_one_out" (RLOO), "centered" (advantages of every group sum to 0), or
+    a Beta prior: the posterior mean of the others, minimum variance under the isotropic-score model.
+    Raises AdvshapeError, naming the term, where no unbiased table exists. Theory: Davis & Recht, arXiv:2510.13651.
+
+    >>> from advshape.surrogate import PassAtK
+    >>> unbiased(PassAtK(2), "centered").table(4).positive.round(4)
+    array([0.    , 2.    , 0.6667, 0.    , 0.    ])
+    """
+    if surrogate.degree is None:
+        named = ", ".join(repr(f) for f in non_polynomial_terms(surrogate)) or repr(surrogate)
+        raise AdvshapeError(
+            f"no unbiased table exists for {surrogate!r}: the derivative of {named} is no polynomial in rho; "
+            "use plug_in(...), minimum_mse(...) or a polynomial of finite order such as LogLikelihood(order=8)"
+        )
+    if not isinstance(baseline, Beta) and baseline not in ("zero", "leave_one_out", "centered"):
+        raise AdvshapeError(
+            f"unknown baseline {baseline!r}; use 'zero', 'leave_one_out', 'centered' or a Beta(a, b) prior"
+        )
+
+    def build(n: int) -> AdvantageTable:
+        if baseline == "centered":
+            return _leave_two_out(_coefficients(surrogate, n - 2))
+        weight, j = _coefficients(surrogate, n - 1), np.arange(n)
+        if isinstance(baseline, Beta):
+            return AdvantageTable.from_weights(weight, weight * baseline.posterior_mean(j, n - 1))
+        beta = np.zeros(n) if baseline == "zero" else j / (n - 1)
+        return AdvantageTable.from_weights(weight, weight * beta)
+
+    needed = surrogate.degree + (2 if baseline == "centered" else 1)
+    if baseline != "zero" and not (isinstance(baseline, Beta) and _proper(baseline)):
+        needed = max(needed, 2)
+    label = repr(baseline) if isinstance(baseline, Beta) else f'"{baseline}"'
+    reason = f"F' of {surrogate!r} is a polynomial of degree {surrogate.degree}"
+    return AdvantageEstimator(
+        f"unbiased({surrogate!r}, {label})",
+        surrogate,
+        build,
+        needed,
+        "arXiv:2510.23049; arXiv:2510.13651",
+        note=reason,
+    )
+
+
+def minimum_mse(
+    surrogate: Surrogate, prior: Beta = DEFAULT_PRIOR, signal: float = 64.0, nonnegative: bool = True
+) -> AdvantageEstimator:
+    """Weights of least mean squared error E[(F_n' - F')^2 rho^2 (1-rho)^2] + variance / signal, posterior-mean baseline.
+
+    Any surrogate and any n, also k > n. prior: over success probabilities, a, b > 0. signal: tau = (G^2 / S^2) x groups
+    per prompt, the squared gradient of logit rho over the squared score norm; large values mean "mind only the bias".
+    nonnegative: forbid weights that push right answers down. Under the isotropic-score model (theory: ridge regression in
+    the Bernstein basis).
+
+    >>> from advshape.surrogate import PassAtK
+    >>> minimum_mse(PassAtK(8), signal=64, nonnegative=False, prior=Beta(0.5, 1.0)).table(2).weight.round(3)
+    array([ 1.744, -0.946])
+    """
+    if not signal > 0:
+        raise AdvshapeError(f"signal must be a positive number, got {signal!r}; 64 is a usual value")
+
+    def build(n: int) -> AdvantageTable:
+        nodes, mass = _quadrature(prior)
+        beta = prior.posterior_mean(np.arange(n), n - 1)
+        damp = np.sqrt(mass) * nodes * (1 - nodes)
+        ridge = np.sqrt(prior.counts(n - 1) * beta * (1 - beta) / (signal * n))
+        design = np.vstack([damp[:, None] * basis(n - 1, nodes), np.diag(ridge)])
+        target = np.concatenate([damp * surrogate.derivative(nodes), np.zeros(n)])
+        if nonnegative:
+            from scipy.optimize import nnls
+
+            weight = nnls(design, target)[0]
+        else:
+            weight = np.linalg.lstsq(design, target, rcond=None)[0]
+        return AdvantageTable.from_weights(weight, weight * beta)
+
+    name = f"minimum_mse({surrogate!r}, {prior!r}, signal={signal:g})"
+    return AdvantageEstimator(name, surrogate, build, 1, "theory: minimum mean squared error in the Bernstein basis")
+
+
+def _quadrature(prior: Beta, size: int = 400) -> tuple[FloatArray, FloatArray]:
+    """Gauss-Jacobi nodes and masses for expectations under a Beta prior."""
+    from scipy.special import roots_jacobi
+
+    prior.counts(1)  # a clear error where the prior is no distribution
+    x, mass = roots_jacobi(size, float(np.asarray(prior.b)) - 1, float(np.asarray(prior.a)) - 1)
+    return (x + 1) / 2, mass / mass.sum()
+
+
+def _coefficients(surrogate: Surrogate, degree: int) -> FloatArray:
+    found = surrogate.bernstein(degree)
+    if found is None:
+        raise AdvshapeError(f"F' of {surrogate!r} is no polynomial of degree <= {degree}; use a larger n")
+    return found
+
+
+def _proper(prior: Beta) -> bool:
+    return bool(np.all(np.asarray(prior.a) + np.asarray(prior.b) > 0))
+
+
+def _leave_two_out(b: FloatArray) -> AdvantageTable:
+    """Centred and unbiased from Bernstein coefficients in degree n - 2: A+ = b_{c-1} (n-c)/(n-1), A- = -b_{c-1} c/(n-1)."""
+    n = len(b) + 1
+    c = np.arange(1, n)
+    return AdvantageTable(np.r_[0.0, b * (n - c) / (n - 1), 0.0], np.r_[0.0, -b * c / (n - 1), 0.0])

@@ -1,0 +1,228 @@
+"""Rewards in, advantages out: numpy and torch from one source, NaN = not judged, no Python loop over prompts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from advshape.errors import AdvshapeError
+from advshape.prior import Beta
+from advshape.table import AdvantageEstimator, AdvantageTable
+
+__all__ = ["Rule", "advantages"]
+
+Array = TypeVar("Array")
+Rule = AdvantageEstimator | AdvantageTable | Callable[[Any], Any]
+
+
+def advantages(
+    rewards: Array,
+    rule: Rule,
+    *,
+    groups: Any = None,
+    history: Beta | None = None,
+    too_small: Literal["raise", "zero"] = "raise",
+) -> Array:
+    """Advantages of 0/1 rewards; the trailing axis is the group.
+
+    rewards: (*batch, n) numpy array (or nested sequence) or torch tensor, entries 0, 1 or NaN = not judged: such a
+    rollout gets advantage 0 and its group's n shrinks by one. Same shape, device and floating dtype out (integers and
+    booleans give the default floating dtype), no graph attached.
+    rule: an AdvantageEstimator (table for each group's number of judged rollouts), an AdvantageTable (its n must be the
+    group's) or an advantage function (groups, n) -> (groups, n), applied as it is.
+    groups: for flat rewards (B,), one group id per rollout in any order; groups may have different sizes.
+    history: Beta prior from EARLIER visits only, arrays that broadcast to rewards.shape[:-1] (with `groups`: one entry per
+    rollout); keeps the rule's weights and replaces its baseline by the posterior mean, so the mean gradient is unchanged.
+    too_small: groups with fewer judged rollouts than the rule's smallest n raise, or get 0 ("zero").
+    Raises AdvshapeError on any other reward, an empty group, or ids that do not match.
+
+    >>> from advshape.catalogue import estimator
+    >>> advantages(np.array([[1.0, 0.0, 0.0, 1.0], [1.0, np.nan, 0.0, 0.0]]), estimator("rloo")).round(2)
+    array([[ 0.67, -0.67, -0.67,  0.67],
+           [ 1.  ,  0.  , -0.5 , -0.5 ]])
+    """
+    xp = _namespace(rewards)
+    data: Any = rewards.detach() if xp is not np else np.asarray(rewards)  # type: ignore[attr-defined]
+    if too_small not in ("raise", "zero"):
+        raise AdvshapeError(f"too_small must be 'raise' or 'zero', got {too_small!r}")
+    if groups is not None:
+        return _ragged(xp, data, rule, groups, history, too_small)  # type: ignore[no-any-return]
+    if data.ndim < 1 or data.shape[-1] == 0:
+        raise AdvshapeError(
+            f"rewards need a trailing group axis with at least one rollout, got shape {tuple(data.shape)}"
+        )
+    if callable(rule) and not isinstance(rule, AdvantageEstimator | AdvantageTable):
+        return _by_function(data, rule, history)  # type: ignore[no-any-return]
+    return _dense(xp, data, rule, history, too_small)  # type: ignore[no-any-return]
+
+
+def _namespace(x: object) -> Any:
+    torch = sys.modules.get("torch")
+    return torch if torch is not None and isinstance(x, torch.Tensor) else np
+
+
+def _by_function(data: Any, rule: Callable[[Any], Any], history: Beta | None) -> Any:
+    if history is not None:
+        raise AdvshapeError("history= needs an estimator or a table, got a function; a function has no known weights")
+    flat = data.reshape((-1, data.shape[-1]))
+    found = rule(flat)
+    if tuple(getattr(found, "shape", ())) != tuple(flat.shape):
+        raise AdvshapeError(
+            f"the advantage function must return shape {tuple(flat.shape)}, got {getattr(found, 'shape', type(found))}"
+        )
+    return found.reshape(data.shape)
+
+
+def _dense(xp: Any, data: Any, rule: Any, history: Beta | None, too_small: str) -> Any:
+    right = data == 1
+    judged = None
+    if not bool((right | (data == 0)).all()):
+        judged = _judged(xp, data, right)
+    correct = right.sum(-1)
+    dtype, n = _floating(xp, data), int(data.shape[-1])
+    if judged is None and history is None:
+        _check_size(rule, n, too_small)
+        if _smallest(rule) > n:
+            return xp.zeros_like(data, dtype=dtype)
+        table = _table(rule, n)
+        positive, negative = (_like(xp, v, data, dtype) for v in (table.positive, table.negative))
+        return xp.where(right, positive[correct][..., None], negative[correct][..., None])
+    sizes = xp.full_like(correct, n) if judged is None else judged.sum(-1)
+    weight, offset = _stacked(xp, data, dtype, rule, sizes, too_small)
+    others = correct[..., None] - right * 1  # how many of the OTHER judged rollouts are right
+    others = xp.where(others < 0, xp.zeros_like(others), others)
+    row = sizes[..., None] + xp.zeros_like(others)
+    alpha = weight[row, others]
+    if history is None:
+        result = alpha * right - offset[row, others]
+    else:
+        result = alpha * (right * 1 - _posterior(xp, data, dtype, history, others, sizes))
+    return result if judged is None else xp.where(judged, result, xp.zeros_like(result))
+
+
+def _judged(xp: Any, data: Any, right: Any) -> Any:
+    judged = ~xp.isnan(data)
+    bad = judged & ~(right | (data == 0))
+    if bool(bad.any()):
+        where = tuple(int(i[0]) for i in (np.nonzero(bad) if xp is np else bad.nonzero(as_tuple=True)))
+        raise AdvshapeError(
+            f"rewards must be 0, 1 or NaN (not judged), got {float(data[where])} at index {where}; turn scores into 0/1 with "
+            "a threshold, e.g. (rewards > 0.5)"
+        )
+    return judged
+
+
+def _floating(xp: Any, data: Any) -> Any:
+    if xp is np:
+        return data.dtype if np.issubdtype(data.dtype, np.floating) else np.dtype(np.float64)
+    return data.dtype if data.dtype.is_floating_point else xp.get_default_dtype()
+
+
+def _like(xp: Any, vector: NDArray[np.float64], data: Any, dtype: Any) -> Any:
+    return vector.astype(dtype) if xp is np else xp.tensor(vector, dtype=dtype, device=data.device)
+
+
+def _smallest(rule: Any) -> int:
+    return rule.n if isinstance(rule, AdvantageTable) else rule.smallest_n
+
+
+def _table(rule: Any, n: int) -> AdvantageTable:
+    if isinstance(rule, AdvantageEstimator):
+        return rule.table(n)
+    if not isinstance(rule, AdvantageTable):
+        raise AdvshapeError(
+            f"a rule is an AdvantageEstimator, an AdvantageTable or a function, got {rule!r}; "
+            'try advshape.estimator("rloo")'
+        )
+    if rule.n != n:
+        raise AdvshapeError(f"the table is for n={rule.n} rollouts, the group has {n} judged ones; pass an estimator")
+    return rule
+
+
+def _check_size(rule: Any, n: int, too_small: str) -> None:
+    if too_small == "raise" or not isinstance(rule, AdvantageEstimator | AdvantageTable):
+        _table(rule, n)
+
+
+def _stacked(xp: Any, data: Any, dtype: Any, rule: Any, sizes: Any, too_small: str) -> tuple[Any, Any]:
+    """weight[n, j] and offset[n, j] for every group size n that occurs; groups that are too small get zeros."""
+    n_max = int(data.shape[-1])
+    weight, offset = np.zeros((n_max + 1, n_max + 1)), np.zeros((n_max + 1, n_max + 1))
+    for n in np.unique(np.asarray(sizes.cpu() if xp is not np else sizes)).tolist():
+        if n == 0 and too_small == "raise":
+            raise AdvshapeError("a group has no judged rollout; drop it or pass too_small='zero'")
+        _check_size(rule, n, too_small)
+        if n >= max(1, _smallest(rule)):
+            table = _table(rule, n)
+            weight[n, :n], offset[n, :n] = table.weight, table.offset
+    return _like(xp, weight, data, dtype), _like(xp, offset, data, dtype)
+
+
+def _posterior(xp: Any, data: Any, dtype: Any, history: Beta, others: Any, sizes: Any) -> Any:
+    """(j + a) / (n - 1 + a + b) per rollout."""
+    a, b = (np.asarray(x, dtype=np.float64) for x in (history.a, history.b))
+    for name, x in (("a", a), ("b", b)):
+        try:
+            np.broadcast_to(x, data.shape[:-1])
+        except ValueError:
+            raise AdvshapeError(
+                f"history.{name} has shape {x.shape}; it must broadcast to one entry per prompt, {tuple(data.shape[:-1])}"
+            ) from None
+    a_, b_ = _like(xp, a, data, dtype)[..., None], _like(xp, b, data, dtype)[..., None]
+    total = (sizes[..., None] - 1) + a_ + b_
+    if bool(((sizes[..., None] > 0) & (total <= 0)).any()):
+        raise AdvshapeError("a group of one judged rollout needs history with a + b > 0; use Beta(0.5, 0.5) or larger")
+    return (others + a_) / xp.where(total > 0, total, xp.ones_like(total))
+
+
+def _ragged(xp: Any, data: Any, rule: Rule, groups: Any, history: Beta | None, too_small: str) -> Any:
+    """Pack flat rewards to (P, n_max) padded with NaN, take the dense path, unpack."""
+    inverse = _group_index(groups, data)
+    sizes = np.bincount(inverse)
+    order = np.argsort(inverse, kind="stable")
+    column = np.empty(len(inverse), dtype=np.int64)
+    column[order] = np.arange(len(inverse)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    dtype, shape = _floating(xp, data), (len(sizes), int(sizes.max()))
+    if xp is np:
+        packed, row, col = np.full(shape, np.nan, dtype=dtype), inverse, column
+    else:
+        packed = xp.full(shape, float("nan"), dtype=dtype, device=data.device)
+        row, col = (xp.as_tensor(x, device=data.device) for x in (inverse, column))
+    packed[row, col] = data.astype(dtype) if xp is np else data.to(dtype)
+    if history is not None:
+        first = np.zeros(len(sizes), dtype=np.int64)
+        first[inverse[::-1]] = np.arange(len(inverse))[::-1]
+        history = Beta(*(_per_group(x, first, inverse) for x in (history.a, history.b)))
+    return advantages(packed, rule, history=history, too_small=too_small)[row, col]  # type: ignore[arg-type, index]
+
+
+def _group_index(groups: Any, data: Any) -> NDArray[np.int64]:
+    if _namespace(groups) is not np:
+        groups = groups.detach().cpu().numpy()
+    try:
+        ids = np.asarray(groups)
+    except ValueError:
+        ids = np.empty(0)
+    if data.ndim != 1 or ids.shape != tuple(data.shape) or len(ids) == 0:
+        raise AdvshapeError(
+            f"groups= takes flat rewards (B,) and one id per rollout, got rewards {tuple(data.shape)} and ids {ids.shape}"
+        )
+    kinds = {type(x).__name__ for x in groups} if ids.dtype == object or isinstance(groups, list | tuple) else set()
+    if len(kinds) > 1 or (ids.dtype.kind == "f" and bool(np.isnan(ids).any())):
+        raise AdvshapeError(f"group ids must be all of one kind, got {sorted(kinds) or 'NaN'}; use integers or strings")
+    return np.unique(ids, return_inverse=True)[1].reshape(-1)
+
+
+def _per_group(values: ArrayLike, first: NDArray[np.int64], inverse: NDArray[np.int64]) -> ArrayLike:
+    x = np.asarray(values, dtype=np.float64)
+    if x.ndim == 0:
+        return x
+    if x.shape != inverse.shape or not np.array_equal(x, x[first][inverse]):
+        raise AdvshapeError(
+            f"with groups=, history needs one entry per rollout, equal within a group; got shape {x.shape} for {len(inverse)}"
+        )
+    return x[first]

@@ -1,0 +1,201 @@
+"""More surrogates from the literature; the same protocol as surrogate.py, one equation each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from advshape import bernstein
+from advshape.bernstein import FloatArray
+from advshape.errors import AdvshapeError
+from advshape.surrogate import GRPO, Algebra, PassAtK, _rho, _whole
+
+__all__ = [
+    "BetaFamily",
+    "Focal",
+    "GRPOJoint",
+    "GRPOTimesPassAtK",
+    "LeadGRPO",
+    "LogOdds",
+    "MajorityOfK",
+    "RiskSensitive",
+]
+
+
+@dataclass(frozen=True)
+class BetaFamily(Algebra):
+    """F' = rho^(a-1) (1-rho)^(b-1), F the incomplete beta function B(rho; a, b). BNPO, arXiv:2506.02864.
+
+    >>> BetaFamily(1.0, 1.0).value(0.3).round(9)
+    np.float64(0.3)
+    """
+
+    a: float
+    b: float
+
+    def __post_init__(self) -> None:
+        if not (self.a > 0 and self.b > 0):
+            raise AdvshapeError(f"BetaFamily needs a > 0 and b > 0, got a={self.a}, b={self.b}")
+
+    def value(self, rho: ArrayLike) -> FloatArray:
+        from scipy.special import beta, betainc
+
+        return np.asarray(betainc(self.a, self.b, _rho(rho)) * beta(self.a, self.b))
+
+    def derivative(self, rho: ArrayLike) -> FloatArray:
+        rho = _rho(rho)
+        with np.errstate(divide="ignore"):
+            return rho ** (self.a - 1) * (1 - rho) ** (self.b - 1)
+
+
+@dataclass(frozen=True)
+class Focal(BetaFamily):
+    """F' = (1-rho)^gamma / sqrt(rho (1-rho)), F = B(rho; 1/2, gamma + 1/2)."""
+
+    a: float = 0.5
+    b: float = 0.5
+    gamma: float = 0.0
+
+    def __init__(self, gamma: float) -> None:
+        object.__setattr__(self, "gamma", float(gamma))
+        object.__setattr__(self, "a", 0.5)
+        object.__setattr__(self, "b", float(gamma) + 0.5)
+
+    def __repr__(self) -> str:
+        return f"Focal(gamma={self.gamma:g})"
+
+
+@dataclass(frozen=True)
+class GRPOTimesPassAtK(Algebra):
+    """F' = k (1-rho)^(k-1) / sqrt(rho (1-rho)), F = k B(rho; 1/2, k - 1/2). GRPO_K, arXiv:2510.23049."""
+
+    k: int
+
+    def __post_init__(self) -> None:
+        _whole(self.k, "GRPOTimesPassAtK")
+
+    def value(self, rho: ArrayLike) -> FloatArray:
+        return self.k * BetaFamily(0.5, self.k - 0.5).value(rho)
+
+    def derivative(self, rho: ArrayLike) -> FloatArray:
+        return self.k * BetaFamily(0.5, self.k - 0.5).derivative(rho)
+
+
+@dataclass(frozen=True)
+class GRPOJoint(Algebra):
+    """F = 2 arcsin sqrt(rho_k), rho_k = 1 - (1-rho)^k. GRPO_K with the pass@k deviation, arXiv:2510.23049.
+
+    >>> bool(GRPOJoint(1).value(0.3) == GRPO().value(0.3))
+    True
+    """
+
+    k: int
+
+    def __post_init__(self) -> None:
+        _whole(self.k, "GRPOJoint")
+
+    def value(self, rho: ArrayLike) -> FloatArray:
+        rho = _rho(rho)
+        return GRPO().value(rho if self.k == 1 else np.clip(PassAtK(self.k).value(rho), 0.0, 1.0))
+
+    def derivative(self, rho: ArrayLike) -> FloatArray:
+        rho = _rho(rho)
+        solved = PassAtK(self.k).value(rho)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            slope = self.k * (1 - rho) ** (self.k / 2 - 1) / np.sqrt(solved)
+        return np.asarray(slope)
+
+
+@dataclass(frozen=True)
+class LogOdds(Algebra):
+    """F = logit rho, F' = 1 / (rho (1-rho)): the scale of softmax updates (omega = 1)."""
+
+    def value(self, rho: ArrayLike) -> FloatArray:
+        rho = _rho(rho)
+        with np.errstate(divide="ignore"):
+            return np.log(rho) - np.log1p(-rho)
+
+    def derivative(self, rho: ArrayLike) -> FloatArray:
+        rho = _rho(rho)
+        with np.errstate(divide="ignore"):
+            return 1 / (rho * (1 - rho))
+
+
+@dataclass(frozen=True)
+class RiskSensitive(Algebra):
+    """F = log(1 + rho (e^beta - 1)) / beta. RS-GRPO, arXiv:2509.24261.
+
+    >>> RiskSensitive(2.0).value(1.0).round(9)
+    np.float64(1.0)
+    """
+
+    beta: float
+
+    def value(self, rho: ArrayLike) -> FloatArray:
+        return np.log1p(_rho(rho) * np.expm1(self.beta)) / self.beta
+
+    def derivative(self, rho: ArrayLike) -> FloatArray:
+        rise = np.expm1(self.beta)
+        return rise / (1 + _rho(rho) * rise) / self.beta
+
+
+@dataclass(frozen=True)
+class MajorityOfK(Algebra):
+    """F = P(Bin(k, rho) > k/2), odd k; F' = k C(k-1, h) rho^h (1-rho)^h, h = (k-1)/2.
+
+    >>> MajorityOfK(3).value(0.5).round(9)
+    np.float64(0.5)
+    """
+
+    k: int
+
+    def __post_init__(self) -> None:
+        _whole(self.k, "MajorityOfK")
+        if self.k % 2 == 0:
+            raise AdvshapeError(f"a majority needs an odd k, got k={self.k}; use k={self.k - 1} or k={self.k + 1}")
+
+    @property
+    def degree(self) -> int:  # type: ignore[override]
+        return self.k - 1
+
+    def value(self, rho: ArrayLike) -> FloatArray:
+        return bernstein.basis(self.k, _rho(rho))[..., (self.k + 1) // 2 :].sum(-1)  # type: ignore[no-any-return]
+
+    def derivative(self, rho: ArrayLike) -> FloatArray:
+        return self.k * bernstein.basis(self.k - 1, _rho(rho))[..., (self.k - 1) // 2]  # type: ignore[no-any-return]
+
+    def bernstein(self, degree: int) -> FloatArray | None:
+        if degree < self.k - 1:
+            return None
+        own = np.zeros(self.k)
+        own[(self.k - 1) // 2] = self.k
+        return bernstein.elevate(own, degree)
+
+
+@dataclass(frozen=True)
+class LeadGRPO(Algebra):
+    """F' = (1-rho) w(rho)/s + rho w(1-rho)/s, s = sqrt(rho (1-rho)); F by quadrature. GRPO-LEAD, arXiv:2504.09696."""
+
+    low: float
+    high: float
+    center: float
+    steepness: float
+
+    def weight(self, x: FloatArray) -> FloatArray:
+        """w(x) = low + (high - low) / (1 + exp(steepness (x - center)))."""
+        return self.low + (self.high - self.low) / (1 + np.exp(self.steepness * (x - self.center)))
+
+    def derivative(self, rho: ArrayLike) -> FloatArray:
+        rho = _rho(rho)
+        with np.errstate(divide="ignore"):
+            return ((1 - rho) * self.weight(rho) + rho * self.weight(1 - rho)) / np.sqrt(rho * (1 - rho))
+
+    def value(self, rho: ArrayLike) -> FloatArray:
+        """Gauss-Legendre in theta = arcsin sqrt(rho), where the integrand is smooth: d rho / s = 2 d theta."""
+        theta = np.arcsin(np.sqrt(_rho(rho)))[..., None]
+        x, mass = np.polynomial.legendre.leggauss(200)
+        inner = np.sin(theta * (x + 1) / 2) ** 2
+        smooth = (1 - inner) * self.weight(inner) + inner * self.weight(1 - inner)
+        return np.asarray((smooth * mass).sum(-1) * theta[..., 0])

@@ -1,0 +1,240 @@
+"""What is an estimator at group size n? The advantage table, its exact finite-n surrogate and its second moment.
+
+A group of n rollouts with 0/1 rewards, c of them right: a right rollout gets positive[c], a wrong one negative[c].
+The same table seen by one rollout, with j of the OTHER n - 1 right: A = weight[j] * r - offset[j]. The weight alone
+decides what is optimised; for given weights the offset decides the variance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from advshape import bernstein
+from advshape.bernstein import FloatArray
+from advshape.errors import AdvshapeError
+from advshape.prior import Beta
+from advshape.surrogate import Algebra, Surrogate
+
+__all__ = ["AdvantageEstimator", "AdvantageTable", "FiniteSurrogate"]
+
+DEFAULT_PRIOR = Beta(0.5, 1.0)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class FiniteSurrogate(Algebra):
+    """What a table really optimises with n rollouts: E[g] = F_n'(rho) grad rho, F_n' = E_{j ~ Bin(n-1, rho)}[weight[j]].
+
+    F_n is the polynomial of degree n with F_n(0) = 0 (Davis & Recht, arXiv:2510.13651). Holds for n independent
+    on-policy rollouts; clipping after the first step on a batch, top-p and replay are outside it.
+    """
+
+    weight: FloatArray
+
+    @property
+    def n(self) -> int:
+        return len(self.weight)
+
+    def __repr__(self) -> str:
+        return f"FiniteSurrogate(n={self.n})"
+
+    @property
+    def degree(self) -> int:  # type: ignore[override]
+        return self.n - 1
+
+    def value(self, rho: ArrayLike) -> FloatArray:
+        cumulative = np.concatenate([[0.0], np.cumsum(self.weight)]) / self.n
+        return bernstein.basis(self.n, rho) @ cumulative  # type: ignore[no-any-return]
+
+    def derivative(self, rho: ArrayLike) -> FloatArray:
+        return bernstein.basis(self.n - 1, rho) @ self.weight  # type: ignore[no-any-return]
+
+    def bernstein(self, degree: int) -> FloatArray | None:
+        return None if degree < self.n - 1 else bernstein.elevate(self.weight, degree)
+
+
+@dataclass(frozen=True, eq=False)
+class AdvantageTable:
+    """positive[c], negative[c], c = 0..n, both float64 of shape (n + 1,); positive[0] = negative[n] = 0 cannot occur.
+
+    >>> AdvantageTable.from_weights([1.0, 1.0], [0.0, 1.0]).positive   # RLOO, n = 2
+    array([0., 1., 0.])
+    """
+
+    positive: FloatArray
+    negative: FloatArray
+
+    def __post_init__(self) -> None:
+        for name in ("positive", "negative"):
+            vector = np.array(getattr(self, name), dtype=np.float64)
+            if vector.ndim != 1 or len(vector) < 2 or not np.all(np.isfinite(vector)):
+                raise AdvshapeError(
+                    f"{name} must be a finite vector of length n + 1 >= 2, got shape {vector.shape}: {vector}"
+                )
+            vector[0 if name == "positive" else -1] = 0.0
+            vector.flags.writeable = False
+            object.__setattr__(self, name, vector)
+        if len(self.positive) != len(self.negative):
+            raise AdvshapeError(
+                f"positive and negative must have one length, got {len(self.positive)} and {len(self.negative)}"
+            )
+
+    @classmethod
+    def from_weights(cls, weight: ArrayLike, offset: ArrayLike) -> AdvantageTable:
+        """The table with A = weight[j] r - offset[j]; both of shape (n,), by number j of correct others."""
+        weight, offset = np.broadcast_arrays(np.asarray(weight, np.float64), np.asarray(offset, np.float64))
+        return cls(np.concatenate([[0.0], weight - offset]), np.concatenate([-offset, [0.0]]))
+
+    @property
+    def n(self) -> int:
+        """Group size."""
+        return len(self.positive) - 1
+
+    @property
+    def weight(self) -> FloatArray:
+        """weight[j] = positive[j + 1] - negative[j], shape (n,): decides what is optimised."""
+        return self.positive[1:] - self.negative[:-1]
+
+    @property
+    def offset(self) -> FloatArray:
+        """offset[j] = -negative[j], shape (n,): for given weights decides the variance."""
+        return -self.negative[:-1]
+
+    @property
+    def baseline(self) -> FloatArray:
+        """offset / weight, shape (n,); NaN where the weight is 0."""
+        weight = self.weight
+        return np.divide(self.offset, weight, out=np.full(self.n, np.nan), where=weight != 0)
+
+    def surrogate(self) -> FiniteSurrogate:
+        """The exact surrogate that this table optimises with n rollouts."""
+        return FiniteSurrogate(self.weight)
+
+    def bias(self, target: Surrogate, rho: ArrayLike) -> FloatArray:
+        """F_n'(rho) - F'(rho) against a target surrogate; same shape as rho."""
+        return self.surrogate().derivative(rho) - target.derivative(rho)
+
+    def second_moment(self, rho: ArrayLike) -> FloatArray:
+        """(1/n^2) E[sum_i A_i^2] at success probability rho; same shape as rho.
+
+        Proportional to E||g||^2 in the isotropic-score model: score norms do not depend on the reward, and cross terms
+        between rollouts are neglected.
+        """
+        return bernstein.basis(self.n, rho) @ (self.mean_square / self.n)  # type: ignore[no-any-return]
+
+    @property
+    def mean_square(self) -> FloatArray:
+        """Mean of A_i^2 over a group with c right, shape (n + 1,)."""
+        c = np.arange(self.n + 1)
+        return (c * self.positive**2 + (self.n - c) * self.negative**2) / self.n
+
+    @property
+    def eta(self) -> FloatArray:
+        """eta(c) = c |A+| + (n - c) |A-|, shape (n + 1,): how much weight a group with c right gets.
+
+        Chen et al., arXiv:2508.10751, where it is the sum of absolute advantages.
+        """
+        c = np.arange(self.n + 1)
+        return c * np.abs(self.positive) + (self.n - c) * np.abs(self.negative)
+
+    @property
+    def centered(self) -> bool:
+        """Whether every group's advantages sum to zero, to 1e-9 of the largest."""
+        c = np.arange(self.n + 1)
+        total = c * self.positive + (self.n - c) * self.negative
+        return bool(np.all(np.abs(total) <= 1e-9 * max(float(self.eta.max()), 1e-300)))
+
+    def rms(self, prior: Beta = DEFAULT_PRIOR) -> float:
+        """sqrt(E[mean A^2 | 0 < c < n]) under a prior over success probabilities; 1 for GRPO."""
+        mixed = slice(1, self.n)
+        p = prior.counts(self.n)[mixed]
+        if self.n < 2:
+            raise AdvshapeError("rms scaling looks at mixed groups, which need n >= 2; use n >= 2 or scale='none'")
+        return float(np.sqrt(p @ self.mean_square[mixed] / p.sum()))
+
+    def scaled(self, convention: Literal["none", "rms"] | float, prior: Beta = DEFAULT_PRIOR) -> AdvantageTable:
+        """Times a number, or scaled to unit `rms` under the prior, so that one learning rate suits every objective."""
+        if convention == "none":
+            return self
+        if isinstance(convention, str) and convention != "rms":
+            raise AdvshapeError(f"unknown scale {convention!r}; use 'none', 'rms' or a number")
+        if convention == "rms" and self.rms(prior) == 0:
+            raise AdvshapeError("a table that is zero in every mixed group cannot be scaled to unit rms")
+        factor = 1 / self.rms(prior) if convention == "rms" else float(convention)
+        return AdvantageTable(self.positive * factor, self.negative * factor)
+
+    def with_baseline(self, prior: Beta) -> AdvantageTable:
+        """The same weights (the same objective) with the posterior mean of the others as baseline.
+
+        Minimum variance under the isotropic-score model and this prior: A = weight[j] (r - E[rho | j of n - 1]).
+        """
+        beta = prior.posterior_mean(np.arange(self.n), self.n - 1)
+        if beta.ndim != 1:
+            raise AdvshapeError("a table takes one prior; for one prior per prompt use advantages(..., history=)")
+        return AdvantageTable.from_weights(self.weight, self.weight * beta)
+
+
+@dataclass(frozen=True, eq=False)
+class AdvantageEstimator:
+    """A rule for any group size: `table(n)` builds its AdvantageTable.
+
+    name: how it is called; surrogate: the F it aims at (None: unknown); build: n -> table;
+    smallest_n: the smallest group it allows; reference: paper and equation.
+    """
+
+    name: str
+    surrogate: Surrogate | None
+    build: Callable[[int], AdvantageTable]
+    smallest_n: int
+    reference: str
+    use: str = ""
+    avoid: str = ""
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_cached", lru_cache(maxsize=64)(self.build))
+
+    def __repr__(self) -> str:
+        return f"AdvantageEstimator({self.name})"
+
+    def table(self, n: int) -> AdvantageTable:
+        """The table at group size n; raises AdvshapeError below `smallest_n`."""
+        if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < self.smallest_n:
+            hint = f" ({self.note})" if self.note else ""
+            raise AdvshapeError(
+                f"{self.name} needs n >= {self.smallest_n} rollouts per prompt, got n={n!r}{hint}; sample more rollouts "
+                "or choose an estimator that allows smaller groups"
+            )
+        return self._cached(int(n))  # type: ignore[attr-defined, no-any-return]
+
+    @property
+    def kind(self) -> str:
+        """'unbiased', 'unbiased up to a constant' or 'biased' towards its surrogate, computed from the table."""
+        if self.surrogate is None:
+            return "unknown surrogate"
+        rho = np.linspace(0.05, 0.95, 19)
+        ratios = []
+        for n in (max(self.smallest_n, 3), max(self.smallest_n, 3) + 4):
+            aim = self.surrogate.derivative(rho)
+            ratios.append(np.divide(self.table(n).surrogate().derivative(rho), aim, where=aim != 0, out=np.ones(19)))
+        if all(np.allclose(r, 1, rtol=1e-9) for r in ratios):
+            return "unbiased"
+        return "unbiased up to a constant" if all(np.ptp(r) < 1e-9 for r in ratios) else "biased"
+
+    def scaled(self, convention: Literal["none", "rms"] | float, prior: Beta = DEFAULT_PRIOR) -> AdvantageEstimator:
+        """The same estimator with every table scaled; see AdvantageTable.scaled."""
+        if convention == "none":
+            return self
+        label = f"{self.name} at unit rms" if convention == "rms" else f"{convention:g} * {self.name}"
+        build = self.build
+        return replace(self, name=label, build=lambda n: build(n).scaled(convention, prior))
+
+    def with_baseline(self, prior: Beta) -> AdvantageEstimator:
+        """The same objective with the posterior-mean baseline; see AdvantageTable.with_baseline."""
+        build = self.build
+        return replace(self, name=f"{self.name} with {prior!r} baseline", build=lambda n: build(n).with_baseline(prior))
