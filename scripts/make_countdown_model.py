@@ -3,8 +3,8 @@
     python scripts/make_countdown_model.py --out build/countdown-model
 
 draws 128,000 training puzzles, each with one random correct expression, trains ``LlamaForCausalLM`` on them
-with ``transformers.Trainer`` (loss on the expression alone), measures pass@1, 8 and 64 on held-out puzzles and
-writes model, tokenizer and ``pretraining.json`` (settings, versions, time, measurements, SHA-256 of the
+with ``transformers.Trainer`` (loss on the expression alone), measures pass@1, 8 and 64 on held-out puzzles
+and writes model, tokenizer and ``pretraining.json`` (settings, versions, time, measurements, SHA-256 of the
 weights). A killed run continues from its last checkpoint when the same command is given again.
 """
 

@@ -1,1 +1,97 @@
+"""Problems and verifiers: Countdown, reasoning-gym, and your own ``module:function``.
 
+>>> from advshape.tasks import load_task
+>>> load_task("countdown").problems("train", 2, seed=1)[0].prompt
+'...:'
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from advshape.errors import AdvshapeError
+from advshape.tasks.protocol import Outcome, Problem, Prompt, Split, Task, Verdict
+
+__all__ = ["Outcome", "Problem", "Prompt", "Split", "Task", "Verdict", "load_task"]
+
+FORMS = "a task is 'countdown', 'reasoning_gym:NAME' or your own 'module:function'"
+
+
+def load_task(spec: str, **parameters: Any) -> Task:
+    """The task of this name, made with these parameters.
+
+    Args:
+        spec: ``"countdown"``, ``"reasoning_gym:NAME"``, or ``"module:function"``: any importable callable that
+            returns a task (modules in the working directory are found too).
+        parameters: keyword arguments of the task.
+
+    Raises:
+        AdvshapeError: unknown task (with the nearest name), unknown or missing parameters (with the allowed
+            ones), or a function that returns something else than a task. Errors raised by the user's own
+            code are passed on as they are.
+
+    >>> load_task("countdown", four=0.0).problems("heldout", 1)[0].data["numbers"].__len__()
+    3
+    >>> load_task("countdwon")
+    Traceback (most recent call last):
+        ...
+    advshape.errors.AdvshapeError: unknown task 'countdwon'; did you mean 'countdown'? a task is ...
+    """
+    module, colon, name = spec.partition(":")
+    if spec == "countdown":
+        from advshape.tasks.countdown import Countdown
+
+        return call(spec, Countdown, parameters)
+    if module == "reasoning_gym" and colon:
+        from advshape.tasks.reasoning_gym import ReasoningGym
+
+        return ReasoningGym(name, **parameters)
+    if not (module and colon and name):
+        near = difflib.get_close_matches(module, ["countdown", "reasoning_gym"], n=1, cutoff=0.6)
+        guess = f"did you mean {near[0] + (':NAME' if near[0] != 'countdown' else '')!r}? " if near else ""
+        raise AdvshapeError(f"unknown task {spec!r}; {guess}{FORMS}")
+    return call(spec, find_function(spec, module, name), parameters)
+
+
+def find_function(spec: str, module: str, name: str) -> Callable[..., Any]:
+    """Import ``module`` (the working directory included) and look ``name`` up in it."""
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise
+        raise AdvshapeError(
+            f"task {spec!r}: no module {error.name!r} on the path or in {os.getcwd()}; {FORMS}"
+        ) from error
+    function = getattr(found, name, None)
+    if not callable(function):
+        names = [key for key, value in vars(found).items() if callable(value) and not key.startswith("_")]
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
+        guess = f"; nearest is {near[0]!r}" if near else ""
+        raise AdvshapeError(f"task {spec!r}: module {module!r} has no function {name!r}{guess}")
+    return function
+
+
+def call(spec: str, function: Callable[..., Any], parameters: dict[str, Any]) -> Task:
+    """Call a task's maker after checking the parameters against its signature, and check what comes back."""
+    signature = inspect.signature(function)
+    try:
+        signature.bind(**parameters)
+    except TypeError as error:
+        allowed = [str(parameter) for parameter in signature.parameters.values()]
+        raise AdvshapeError(f"task {spec!r}: {error}; allowed: {', '.join(allowed) or 'none'}") from error
+    task: object = function(**parameters)
+    if not isinstance(task, Task):
+        raise AdvshapeError(
+            f"task {spec!r} returned {type(task).__name__}; a task has a name, problems(split, count, seed) "
+            "and verdict(problem, completion)"
+        )
+    return task

@@ -15,14 +15,14 @@ import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from advshape.errors import AdvshapeError
-from advshape.tasks.protocol import Problem, Split, Verdict
+from advshape.tasks.protocol import Problem, Split, Verdict, check_request
 
 __all__ = ["Countdown", "evaluate_expression"]
 
@@ -65,15 +65,15 @@ class Countdown:
     four: float = 0.6
     largest: int = 20
     largest_target: int = 100
-    name: str = "countdown"
+    name: str = field(default="countdown", init=False)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.four <= 1:
+        if not isinstance(self.four, (int, float)) or not 0 <= self.four <= 1:
             raise AdvshapeError(f"four is a share between 0 and 1, got {self.four!r}")
-        if not 2 <= self.largest <= 1000:
-            raise AdvshapeError(f"largest must be between 2 and 1000, got {self.largest!r}")
-        if not 1 <= self.largest_target <= 10**6:
-            raise AdvshapeError(f"largest_target must be between 1 and 1000000, got {self.largest_target!r}")
+        for name, low, high in (("largest", 2, 1000), ("largest_target", 1, 1_000_000)):
+            value = getattr(self, name)
+            if type(value) is not int or not low <= value <= high:
+                raise AdvshapeError(f"{name} is an integer between {low} and {high}, got {value!r}")
 
     def problems(self, split: Split, count: int, seed: int = 0) -> Sequence[Problem]:
         """``count`` distinct puzzles of a split; asking for more with the same seed only appends.
@@ -156,14 +156,6 @@ def is_heldout(numbers: Sequence[int], target: int) -> bool:
     return int.from_bytes(hashlib.sha256(key).digest()[:8]) < HELDOUT_SHARE * 2**64
 
 
-def check_request(split: str, count: int) -> None:
-    """Raise unless the split exists and the count is not negative."""
-    if split not in ("train", "heldout"):
-        raise AdvshapeError(f"unknown split {split!r}; a task has 'train' and 'heldout'")
-    if count < 0:
-        raise AdvshapeError(f"count must be 0 or more, got {count}")
-
-
 # Drawing puzzles
 
 
@@ -187,9 +179,7 @@ def draw(
         i, j, operator, last = i[row], j[row], operator[row], left[row] - 1
         a, b = values[row, i], values[row, j]
         values[row, i] = np.choose(operator, [a + b, a - b, a * b])
-        moved = values[row, last]
-        values[row, j] = moved
-        # where the last item was the merged one, it now stands at place j
+        values[row, j] = values[row, last]  # the merged item itself, where that was the last one
         merges[row, step] = np.stack([i, j, operator], axis=1)
     return size, numbers, values[:, 0], merges
 

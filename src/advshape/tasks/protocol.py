@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from advshape.errors import AdvshapeError
 
-__all__ = ["Outcome", "Problem", "Prompt", "Split", "Task", "Verdict"]
+__all__ = ["Outcome", "Problem", "Prompt", "Split", "Task", "Verdict", "check_request"]
 
 Outcome = Literal["right", "wrong", "not_judged"]
 Split = Literal["train", "heldout"]
@@ -50,9 +50,7 @@ class Verdict:
 
     def __post_init__(self) -> None:
         if self.outcome not in REWARD:
-            raise AdvshapeError(
-                f"unknown outcome {self.outcome!r}; a verdict is one of {', '.join(map(repr, REWARD))}"
-            )
+            raise AdvshapeError(f"unknown outcome {self.outcome!r}; a verdict is one of {', '.join(map(repr, REWARD))}")
 
     @property
     def reward(self) -> float:
@@ -77,3 +75,11 @@ class Task(Protocol):
     def verdict(self, problem: Problem, completion: str) -> Verdict:
         """Judge one completion (the model's text without the prompt and without special tokens)."""
         ...
+
+
+def check_request(split: str, count: int) -> None:
+    """Raise unless the split exists and the count is not negative."""
+    if split not in ("train", "heldout"):
+        raise AdvshapeError(f"unknown split {split!r}; a task has 'train' and 'heldout'")
+    if count < 0:
+        raise AdvshapeError(f"count must be 0 or more, got {count}")
