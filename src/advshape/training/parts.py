@@ -1,0 +1,178 @@
+"""The pieces that a run hangs onto TRL's trainer: reward function, rollout log, metrics, progress, a soft stop."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from accelerate.utils import gather_object
+from tqdm import tqdm
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from advshape.tasks import Problem, Task, Verdict
+from advshape.training.rundir import append_jsonl
+
+
+class Judge:
+    """The task as TRL's reward function; remembers the verdicts of the last batch for the rollout log.
+
+    Called with ``completions`` and the data set's column ``problem_id``; returns 1.0, 0.0, or None where the
+    verifier could not judge.
+    """
+
+    __name__ = "verdict"
+
+    def __init__(self, task: Task, problems: Sequence[Problem]) -> None:
+        self.task = task
+        self.problems: Mapping[str, Problem] = {problem.id: problem for problem in problems}
+        self.last: list[dict[str, Any]] = []
+        self.counts = {"right": 0, "wrong": 0, "not_judged": 0}
+
+    def __call__(
+        self, prompts: Any, completions: Sequence[Any], problem_id: Sequence[str], **columns: Any
+    ) -> list[float | None]:
+        texts = [completion_text(completion) for completion in completions]
+        verdicts = [self.task.verdict(self.problems[key], text) for key, text in zip(problem_id, texts, strict=True)]
+        self.last = [
+            {"problem": key, "completion": text, "reward": reward(verdict), "verdict": verdict.outcome,
+             "reason": verdict.reason}
+            for key, text, verdict in zip(problem_id, texts, verdicts, strict=True)
+        ]  # fmt: skip
+        return [reward(verdict) for verdict in verdicts]
+
+
+def reward(verdict: Verdict) -> float | None:
+    """1.0, 0.0, or None: TRL's word for a rollout that was not judged."""
+    return None if verdict.outcome == "not_judged" else verdict.reward
+
+
+def completion_text(completion: Any) -> str:
+    """The text of a completion, plain or conversational."""
+    return completion if isinstance(completion, str) else str(completion[-1]["content"])
+
+
+class LoggedRollouts:
+    """Mixin: appends each training rollout to ``rollouts.jsonl`` with the advantage that the loss gets."""
+
+    accelerator: Any
+    model: Any
+    state: TrainerState
+    judge: Judge
+    rollout_path: Path
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        output: dict[str, Any] = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
+        if self.model.training:
+            advantages = output["advantages"].tolist()
+            step = self.state.global_step + 1
+            mine = [
+                {"step": step, **record, "advantage": advantage}
+                for record, advantage in zip(self.judge.last, advantages, strict=True)
+            ]
+            records = gather_object(mine)
+            for record in records:
+                self.judge.counts[record["verdict"]] += 1
+            if self.accelerator.is_main_process:
+                append_jsonl(self.rollout_path, records)
+        return output
+
+
+class MetricsLog(TrainerCallback):  # type: ignore[misc]
+    """Appends what TRL logs to ``metrics.jsonl``, with the step and the seconds since training began."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.start = time.monotonic()
+
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        self.start = time.monotonic()
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **kw: Any
+    ) -> None:
+        if state.is_world_process_zero and logs:
+            seconds = round(time.monotonic() - self.start, 3)
+            append_jsonl(self.path, [{"step": state.global_step, "seconds": seconds, **logs}])
+
+
+class Progress(TrainerCallback):  # type: ignore[misc]
+    """One line with the step, the time left, and the share of right rollouts."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.bar: Any = None
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kw: Any) -> None:
+        if state.is_world_process_zero:
+            self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.label, unit="step",
+                            file=sys.stderr, dynamic_ncols=True)  # fmt: skip
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kw: Any) -> None:
+        if self.bar is not None:
+            self.bar.update(state.global_step - self.bar.n)
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **kw: Any
+    ) -> None:
+        if self.bar is not None and logs and logs.get("reward") is not None:
+            self.bar.set_postfix_str(f"right {float(logs['reward']):.3f}", refresh=False)
+
+    def close(self) -> None:
+        """Finish the line; also after an error."""
+        if self.bar is not None:
+            self.bar.close()
+
+    def on_train_end(self, *args: Any, **kwargs: Any) -> None:
+        self.close()
+
+
+class SoftStop(TrainerCallback):  # type: ignore[misc]
+    """Ctrl-C or SIGTERM: finish the step, save a checkpoint, stop.  A second one stops at once.
+
+    The step that is finished is one after which nothing generated is left unused, so that the run can go on
+    from the checkpoint without generating it again.
+    """
+
+    def __init__(self, steps_between: int = 1) -> None:
+        self.steps_between = max(1, steps_between)
+        self.asked = False
+        self._old: dict[int, Any] = {}
+
+    def __enter__(self) -> SoftStop:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._old[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        message = "stopping after this step and saving a checkpoint; press Ctrl-C again to stop at once"
+        print(f"\n{message}", file=sys.stderr, flush=True)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kw: Any
+    ) -> TrainerControl:
+        if self.asked and state.global_step % self.steps_between == 0:
+            control.should_save = True
+            control.should_training_stop = True
+        return control
+
+
+def trainer_class(stock: bool) -> Callable[..., Any]:
+    """TRL's ``GRPOTrainer`` or ours, with the rollout log on top."""
+    from trl import GRPOTrainer
+
+    from advshape.adapters.trl import SurrogateGRPOTrainer
+
+    base = GRPOTrainer if stock else SurrogateGRPOTrainer
+    return type(f"Logged{base.__name__}", (LoggedRollouts, base), {})

@@ -1,0 +1,241 @@
+"""Everything that can be known before training: a recipe resolved and checked, nothing loaded or written."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import advshape
+from advshape.errors import AdvshapeError
+from advshape.tasks import Task, load_task
+from advshape.training.models import ModelSource, find_model, lora_config
+from advshape.training.recipe import OWNED_TRAINER_KEYS, Recipe, check_keys, with_defaults
+
+TASK_KEYS = ("name", "train_problems", "seed")
+STOCK_KEYS = ("trainer",)
+HARDWARE_KEYS = ("use_cpu", "bf16", "fp16")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked recipe: what will be trained, on what, with which advantages.
+
+    ``estimator`` is None when the objective is TRL's own (``trainer = "stock"``).  ``config`` holds the
+    ``GRPOConfig`` fields without ``output_dir``.  ``notes`` says what the reader should know; ``warnings``
+    says what makes the run optimise something else than the surrogate.
+    """
+
+    recipe: Recipe
+    model: ModelSource
+    task: Task
+    estimator: advshape.AdvantageEstimator | None
+    config: Mapping[str, Any]
+    train_problems: int
+    prompts_per_batch: int
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def describe(self) -> str:
+        """The plan for a person: what ``--dry-run`` prints below the resolved recipe."""
+        n = self.config["num_generations"]
+        objective = f"{self.estimator!r}" if self.estimator else "TRL's own GRPO advantages (stock trainer)"
+        lines = [
+            f"model      {self.model.name} ({self.model.location})",
+            f"task       {self.task.name}, {self.train_problems} training problems",
+            f"objective  {objective}",
+            f"batch      {self.prompts_per_batch} prompts x {n} rollouts for each generation",
+            f"steps      {_steps(self.config)}",
+        ]
+        lines += [f"note       {note}" for note in self.notes]
+        lines += [f"warning    {text}" for text in self.warnings]
+        return "\n".join(lines)
+
+
+def make_plan(recipe: Recipe) -> Plan:
+    """Resolve and check a recipe.
+
+    Raises ``AdvshapeError`` for: unknown ``GRPOConfig`` fields, estimators, tasks, models or parameters (with
+    the nearest name), a group smaller than the estimator allows, K above n, batches that do not hold whole
+    groups, and values that TRL refuses.
+    """
+    recipe = with_defaults(recipe)
+    config = check_trainer(recipe.trainer)
+    estimator = resolve_objective(recipe.objective)
+    check_batches(config)
+    if estimator is not None:
+        check_group(estimator, config["num_generations"])
+    check_evaluation(recipe.evaluation)
+    task = make_task(recipe.task)
+    model = find_model(recipe.model["path"])
+    lora_config(recipe.model.get("lora"))
+    prompts = generation_batch(config) // config["num_generations"]
+    problems = recipe.task.get("train_problems") or _problems_needed(config, prompts)
+    resolved = recipe.with_tables(task={**recipe.task, "train_problems": problems})
+    notes, warned = _remarks(resolved, estimator, config, prompts)
+    return Plan(resolved, model, task, estimator, config, problems, prompts, notes, warned)
+
+
+def check_trainer(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """The ``GRPOConfig`` fields of ``[trainer]``, checked by name and by TRL's own constructor."""
+    from trl import GRPOConfig
+
+    fields = {entry.name: entry for entry in dataclasses.fields(GRPOConfig) if entry.init}
+    for key in trainer:
+        if key in OWNED_TRAINER_KEYS:
+            raise AdvshapeError(f"[trainer] {key} cannot be set: {OWNED_TRAINER_KEYS[key]}")
+        if key not in fields:
+            near = difflib.get_close_matches(key, list(fields), n=1, cutoff=0.5)
+            raise AdvshapeError(
+                f"unknown key {key!r} in [trainer]{f'; did you mean {near[0]!r}?' if near else ''} "
+                "It takes the fields of trl.GRPOConfig"
+            )
+    needed = ("num_generations", "per_device_train_batch_size", "gradient_accumulation_steps")
+    values = {key: trainer.get(key, fields[key].default) for key in needed}
+    return {**trainer, **values}
+
+
+def check_batches(config: Mapping[str, Any]) -> None:
+    """TRL's rule before any model loads: a generation batch holds whole groups of ``num_generations``."""
+    for key in ("num_generations", "per_device_train_batch_size", "gradient_accumulation_steps"):
+        value = config[key]
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise AdvshapeError(f"[trainer] {key} must be a whole number of at least 1, got {value!r}")
+    n, batch = config["num_generations"], generation_batch(config)
+    if n < 2:
+        raise AdvshapeError(f"[trainer] num_generations={n}: TRL needs at least 2 rollouts per prompt")
+    if batch % n:
+        raise AdvshapeError(
+            f"the generation batch of {batch} rollouts (per_device_train_batch_size "
+            f"{config['per_device_train_batch_size']} x {world_size()} processes x steps_per_generation "
+            f"{batch // config['per_device_train_batch_size'] // world_size()}) does not hold whole groups of "
+            f"num_generations={n}; make it a multiple of {n}, for example {(batch // n + 1) * n}"
+        )
+    try:
+        grpo_config(config, "unused")
+    except (ValueError, TypeError) as error:
+        raise AdvshapeError(f"[trainer] TRL refuses this configuration: {error}") from None
+
+
+def generation_batch(config: Mapping[str, Any]) -> int:
+    """Rollouts of one generation, over all processes, by TRL's rule."""
+    given = config.get("generation_batch_size")
+    if given is not None:
+        return int(given)
+    steps = config.get("steps_per_generation") or config["gradient_accumulation_steps"]
+    return int(config["per_device_train_batch_size"]) * world_size() * int(steps)
+
+
+def grpo_config(config: Mapping[str, Any], output_dir: str) -> Any:
+    """The ``GRPOConfig`` of a run on this machine: CPU or GPU, bf16 where the GPU has it."""
+    from trl import GRPOConfig
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # TRL's own deprecations are not the reader's
+        return GRPOConfig(**{**hardware(), **config, "output_dir": output_dir, "disable_tqdm": True})
+
+
+def hardware() -> dict[str, Any]:
+    """``use_cpu`` and ``bf16`` of this machine; a recipe file never holds them."""
+    import torch
+
+    cuda = torch.cuda.is_available()
+    mps = torch.backends.mps.is_available()
+    return {"use_cpu": not (cuda or mps), "bf16": bool(cuda and torch.cuda.is_bf16_supported())}
+
+
+def world_size() -> int:
+    """Number of training processes, as ``torchrun`` and ``accelerate launch`` announce it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def resolve_objective(objective: Mapping[str, Any]) -> advshape.AdvantageEstimator | None:
+    """The estimator of ``[objective]``, scaled; None for ``trainer = "stock"`` (TRL's own advantages)."""
+    given = [key for key in ("estimator", "surrogate", "trainer") if key in objective]
+    if len(given) != 1:
+        raise AdvshapeError(
+            f"[objective] needs exactly one of estimator = \"pass_at_k\", surrogate = \"PassAtK\" or "
+            f"trainer = \"stock\"; got {', '.join(given) or 'none'}"
+        )  # fmt: skip
+    if given == ["trainer"]:
+        check_keys("objective", objective, STOCK_KEYS)
+        if objective["trainer"] != "stock":
+            raise AdvshapeError(
+                f'[objective] trainer = {objective["trainer"]!r}: only "stock" (TRL\'s own GRPOTrainer)'
+            )
+        return None
+    parameters = {key: value for key, value in objective.items() if key != "scale"}
+    scale = objective.get("scale", "rms")
+    if scale not in ("rms", "none"):
+        raise AdvshapeError(f"[objective] scale = {scale!r}; allowed: \"rms\" or \"none\"")  # fmt: skip
+    return advshape.estimator(parameters).scaled(scale)
+
+
+def check_group(estimator: advshape.AdvantageEstimator, n: int) -> None:
+    """Raise when a group of n rollouts is too small for the estimator (K above n, or below its smallest n)."""
+    if n < estimator.smallest_n:
+        raise AdvshapeError(
+            f"{estimator.name} needs at least {estimator.smallest_n} rollouts per prompt, got num_generations={n}; "
+            f"set [trainer] num_generations = {estimator.smallest_n} or more, or choose a smaller k"
+        )
+    estimator.table(n)
+
+
+def make_task(table: Mapping[str, Any]) -> Task:
+    """The task of ``[task]``: its name, and every other key but the project's own as parameters."""
+    return load_task(table["name"], **{key: value for key, value in table.items() if key not in TASK_KEYS})
+
+
+def check_evaluation(evaluation: Mapping[str, Any]) -> None:
+    """Whole positive numbers and a positive temperature."""
+    for key in ("count", "n"):
+        value = evaluation[key]
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise AdvshapeError(f"[evaluation] {key} must be a whole number of at least 1, got {value!r}")
+    temperature = evaluation["temperature"]
+    if not isinstance(temperature, (int, float)) or not temperature > 0:
+        raise AdvshapeError(f"[evaluation] temperature must be above 0, got {temperature!r}")
+
+
+def _problems_needed(config: Mapping[str, Any], prompts: int) -> int:
+    """Enough for the run, so that no problem comes twice: one new batch for each generation."""
+    steps = config.get("max_steps", -1)
+    if steps <= 0:
+        raise AdvshapeError(
+            "give [trainer] max_steps, or [task] train_problems for a run that counts in epochs (num_train_epochs)"
+        )
+    accumulation = config["gradient_accumulation_steps"]
+    batches = steps * accumulation // _steps_per_generation(config)
+    return max(1, batches // config.get("num_iterations", 1) + 1) * prompts
+
+
+def _steps_per_generation(config: Mapping[str, Any]) -> int:
+    return generation_batch(config) // (config["per_device_train_batch_size"] * world_size())
+
+
+def _remarks(
+    recipe: Recipe, estimator: Any, config: Mapping[str, Any], prompts: int
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    from advshape.adapters.trl_options import objective_warnings
+
+    notes = [
+        f"[trainer] {key} is set in the recipe; leave it out, and it follows the machine"
+        for key in HARDWARE_KEYS
+        if key in recipe.trainer
+    ]
+    if estimator is None:
+        notes.append(f"scale_rewards={config.get('scale_rewards', 'group')!r} acts (stock TRL)")
+    elif "scale_rewards" in config:
+        notes.append("scale_rewards has no effect: the estimator's advantages replace TRL's; use [objective] scale")
+    return tuple(notes), tuple(objective_warnings(SimpleNamespace(**config)))
+
+
+def _steps(config: Mapping[str, Any]) -> str:
+    if config.get("max_steps", -1) > 0:
+        return str(config["max_steps"])
+    return f"{config.get('num_train_epochs', 3)} epochs"

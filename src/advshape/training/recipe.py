@@ -1,0 +1,195 @@
+"""Recipes: what to train, on which problems, for which objective, as one TOML file.
+
+A recipe has five tables: ``[model] [task] [objective] [trainer] [evaluation]``.  This module reads them,
+applies ``--set`` overrides and refuses unknown keys with the nearest known one.  It needs no torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from advshape.errors import AdvshapeError
+
+SECTIONS = ("model", "task", "objective", "trainer", "evaluation")
+MODEL_KEYS = ("path", "dtype", "lora")
+EVALUATION_KEYS = (
+    "count",
+    "n",
+    "temperature",
+    "top_p",
+    "seed",
+    "batch_size",
+    "max_new_tokens",
+    "before",
+    "after",
+)
+EVALUATION_DEFAULTS: dict[str, Any] = {
+    "count": 256,
+    "n": 64,
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "seed": 1,
+    "before": True,
+    "after": True,
+}
+# What a recipe gets when it does not say otherwise; everything else is TRL's own default.
+TRAINER_DEFAULTS: dict[str, Any] = {
+    "loss_type": "dr_grpo",
+    "logging_steps": 1,
+    "report_to": "none",
+    "save_strategy": "steps",
+    "save_steps": 50,
+    "save_total_limit": 2,
+    "seed": 0,
+}
+OWNED_TRAINER_KEYS = {
+    "output_dir": "the run directory decides it; use --out",
+    "resume_from_checkpoint": "use --resume",
+    "disable_tqdm": "advshape draws its own progress bar",
+    "remove_unused_columns": "the verifier needs the problem's id; it stays off",
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe as read: five plain tables and the name it is known by.
+
+    >>> recipe = load_recipe("countdown", ["trainer.learning_rate=1e-5"])
+    >>> recipe.objective["estimator"], recipe.trainer["learning_rate"]
+    ('pass_at_k', 1e-05)
+    """
+
+    name: str
+    model: Mapping[str, Any] = field(default_factory=dict)
+    task: Mapping[str, Any] = field(default_factory=dict)
+    objective: Mapping[str, Any] = field(default_factory=dict)
+    trainer: Mapping[str, Any] = field(default_factory=dict)
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
+
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """The five tables as plain dictionaries, in the order of the file."""
+        return {section: dict(getattr(self, section)) for section in SECTIONS}
+
+    def to_toml(self) -> str:
+        """The recipe as TOML; ``parse_recipe`` reads it back unchanged."""
+        import tomli_w
+
+        return tomli_w.dumps({"name": self.name, **_without_none(self.tables())})
+
+    def with_tables(self, **tables: Mapping[str, Any]) -> Recipe:
+        """A copy with whole tables replaced."""
+        return replace(self, **tables)  # type: ignore[arg-type]
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"``, or nothing when no known word is near.
+
+    >>> nearest("learning_rat", ["learning_rate", "beta"])
+    "; did you mean 'learning_rate'?"
+    """
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def check_keys(section: str, given: Iterable[str], known: Sequence[str]) -> None:
+    """Raise for the first key of ``[section]`` that is not known, naming the nearest one."""
+    for key in given:
+        if key not in known:
+            listed = f" Allowed: {', '.join(known)}." if len(known) <= 20 else ""
+            raise AdvshapeError(f"unknown key {key!r} in [{section}]{nearest(key, known)}{listed}")
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that ship with the package."""
+    folder = resources.files("advshape") / "recipes"
+    return sorted(entry.name[: -len(".toml")] for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_recipe(spec: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe by file or by the name of a shipped one, and apply ``section.key=value`` overrides.
+
+    Raises ``AdvshapeError`` when there is no such recipe, the TOML is malformed, or a key is unknown.
+    """
+    path = Path(spec)
+    if path.suffix == ".toml" or path.is_file():
+        if not path.is_file():
+            raise AdvshapeError(f"recipe file {str(path)!r} does not exist; give a .toml file or one of: "
+                                f"{', '.join(recipe_names())}")  # fmt: skip
+        text, name = path.read_text(encoding="utf-8"), path.stem
+    else:
+        name, known = str(spec), recipe_names()
+        if name not in known:
+            raise AdvshapeError(f"no recipe {name!r}{nearest(name, known)} Shipped recipes: {', '.join(known)}; "
+                                "or give the path of a .toml file")  # fmt: skip
+        text = (resources.files("advshape") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
+    return parse_recipe(text, name, overrides)
+
+
+def parse_recipe(text: str, name: str = "recipe", overrides: Sequence[str] = ()) -> Recipe:
+    """Recipe from TOML text; see ``load_recipe``."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise AdvshapeError(f"recipe {name!r} is not valid TOML: {error}") from None
+    for override in overrides:
+        _apply(data, override)
+    check_keys("recipe", [key for key in data if key != "name"], SECTIONS)
+    for section in SECTIONS:
+        if not isinstance(data.get(section, {}), dict):
+            raise AdvshapeError(f"[{section}] must be a table, got {data[section]!r}")
+    name = str(data.get("name", name))
+    recipe = Recipe(name, **{section: data.get(section, {}) for section in SECTIONS})
+    check_keys("model", recipe.model, MODEL_KEYS)
+    check_keys("evaluation", recipe.evaluation, EVALUATION_KEYS)
+    for table, key in (("model", "path"), ("task", "name")):
+        if not isinstance(getattr(recipe, table).get(key), str):
+            raise AdvshapeError(f"recipe {name!r} needs {key!r} in [{table}], as a string")
+    return recipe
+
+
+def with_defaults(recipe: Recipe) -> Recipe:
+    """The recipe with the project's defaults written out, as a run directory stores it."""
+    evaluation = EVALUATION_DEFAULTS | dict(recipe.evaluation)
+    trainer = TRAINER_DEFAULTS | dict(recipe.trainer)
+    if trainer["save_strategy"] != "steps" and "save_steps" not in recipe.trainer:
+        trainer.pop("save_steps")
+    objective = dict(recipe.objective)
+    if objective.get("trainer") != "stock":
+        objective.setdefault("scale", "rms")
+    return recipe.with_tables(evaluation=evaluation, trainer=trainer, objective=objective)
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    """Apply one ``section.key=value`` (or ``section={...}``) to the parsed recipe, in place."""
+    target, equals, text = override.partition("=")
+    keys = [key.strip() for key in target.split(".")]
+    if not equals or not all(keys):
+        raise AdvshapeError(f"--set needs section.key=value, got {override!r}; "
+                            "for example --set trainer.learning_rate=1e-5")  # fmt: skip
+    check_keys("recipe", [key for key in keys[:1] if key != "name"], SECTIONS)
+    table = data
+    for key in keys[:-1]:
+        table = table.setdefault(key, {})
+        if not isinstance(table, dict):
+            raise AdvshapeError(f"--set {override!r}: {key!r} is not a table")
+    table[keys[-1]] = _value(text.strip())
+
+
+def _value(text: str) -> Any:
+    """A TOML value, or the text itself when it is none: ``--set objective.estimator=maxrl`` needs no quotes."""
+    try:
+        return tomllib.loads(f"x = {text}")["x"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    return value

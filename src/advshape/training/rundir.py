@@ -1,0 +1,142 @@
+"""The run directory: everything a run leaves behind, readable while it is written and after it was stopped.
+
+``recipe.toml`` (resolved), ``metrics.jsonl``, ``rollouts.jsonl``, ``summary.json``, ``evaluation/``,
+``checkpoints/``, ``model/``, ``report.html``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from advshape.errors import AdvshapeError
+
+PARTS = ("recipe.toml", "metrics.jsonl", "rollouts.jsonl", "summary.json", "report.html",
+         "evaluation", "checkpoints", "model")  # fmt: skip
+
+
+class RunDirectory:
+    """One run's directory.  Making the object touches nothing; ``create`` and ``resume`` do."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.recipe = self.path / "recipe.toml"
+        self.metrics = self.path / "metrics.jsonl"
+        self.rollouts = self.path / "rollouts.jsonl"
+        self.evaluation = self.path / "evaluation"
+        self.checkpoints = self.path / "checkpoints"
+        self.model = self.path / "model"
+        self.report = self.path / "report.html"
+
+    def check_free(self, overwrite: bool = False) -> None:
+        """Raise unless the directory is absent or empty, or is a run that may be overwritten."""
+        if not self.path.exists():
+            return
+        if not self.path.is_dir():
+            raise AdvshapeError(f"{str(self.path)!r} is a file; choose another run directory with --out")
+        entries = [entry.name for entry in self.path.iterdir()]
+        if not entries:
+            return
+        if not overwrite:
+            raise AdvshapeError(
+                f"run directory {str(self.path)!r} exists; go on with it by --resume {self.path}, replace it by "
+                "--overwrite, or choose another with --out"
+            )
+        if "recipe.toml" not in entries:
+            raise AdvshapeError(
+                f"{str(self.path)!r} is no run directory (it has no recipe.toml), so --overwrite will not "
+                "delete it; choose another with --out"
+            )
+
+    def create(self, recipe_toml: str, overwrite: bool = False) -> None:
+        """Make the directory and write the resolved recipe; with ``overwrite`` an old run's parts go first."""
+        self.check_free(overwrite)
+        self.path.mkdir(parents=True, exist_ok=True)
+        for part in PARTS:
+            target = self.path / part
+            if target.is_dir():
+                shutil.rmtree(target)
+            elif target.exists():
+                target.unlink()
+        self.recipe.write_text(recipe_toml, encoding="utf-8")
+
+    def summary(self) -> dict[str, Any]:
+        """The summary as last written; empty when there is none yet."""
+        path = self.path / "summary.json"
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+    def update_summary(self, **entries: Any) -> dict[str, Any]:
+        """Merge entries into ``summary.json``; the file is replaced whole, so a reader never sees half of it."""
+        summary = self.summary() | entries
+        path = self.path / "summary.json"
+        temporary = path.with_suffix(".json.new")
+        temporary.write_text(json.dumps(plain(summary), indent=2) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+        return summary
+
+    def last_checkpoint(self) -> tuple[Path, int] | None:
+        """The newest complete checkpoint and its step, or None."""
+        found = [
+            (int(path.name.rpartition("-")[2]), path)
+            for path in self.checkpoints.glob("checkpoint-*")
+            if (path / "trainer_state.json").is_file()
+        ]
+        if not found:
+            return None
+        step, path = max(found)
+        return path, step
+
+    def cut_back(self, step: int) -> None:
+        """Drop metrics and rollouts of later steps than ``step``: a resumed run makes them again."""
+        for path in (self.metrics, self.rollouts):
+            if path.exists():
+                kept = [line for line in read_jsonl(path) if line["step"] <= step]
+                temporary = path.with_suffix(".jsonl.new")
+                temporary.write_text("".join(map(to_line, kept)), encoding="utf-8")
+                os.replace(temporary, path)
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of a JSON-lines file; a last line cut off by a crash is left out."""
+    lines = path.read_text(encoding="utf-8").split("\n")
+    for number, line in enumerate(lines, 1):
+        if not line:
+            continue
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:
+            if number != len(lines):
+                raise AdvshapeError(f"{path}:{number} is not JSON: {line[:80]!r}") from None
+
+
+def append_jsonl(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Append records, one JSON object per line."""
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(map(to_line, records))
+
+
+def to_line(record: Mapping[str, Any]) -> str:
+    """One line of strict JSON: NaN and infinities become null."""
+    return json.dumps(plain(record), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def plain(value: Any) -> Any:
+    """A value that strict JSON can hold: arrays to lists, NaN and infinities to null.
+
+    >>> plain({"a": float("nan"), "b": (1, 2.5)})
+    {'a': None, 'b': [1, 2.5]}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
