@@ -81,9 +81,7 @@ class Rollout:
     def from_json(cls, line: Mapping[str, Any]) -> Rollout:
         """The rollout of one line; unknown fields go to `more`. Raises AdvshapeError that names the field."""
         own = {f.name for f in fields(cls)} - {"more"}
-        missing = [
-            name for name in ("problem", "sample", "prompt", "completion", "outcome") if name not in line
-        ]
+        missing = [name for name in ("problem", "sample", "prompt", "completion", "outcome") if name not in line]
         if missing:
             raise AdvshapeError(f"field {missing[0]!r} is missing; a rollout has {', '.join(sorted(own))}")
         if line["outcome"] not in OUTCOMES:

@@ -1,0 +1,308 @@
+"""Rollouts from a transformers model: batched, seeded, and without touching the global random state.
+
+torch and transformers are imported inside the functions: this module is light until it samples.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from advshape.errors import AdvshapeError
+from advshape.evaluation.log import Rollout, settings_hash
+
+if TYPE_CHECKING:
+    from advshape.tasks.protocol import Problem, Task
+
+__all__ = ["SamplingSettings", "fingerprint", "load_model", "sample_rollouts"]
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """All that decides what is sampled, apart from the problems and the number of rollouts.
+
+    The hash of these settings keys every rollout in the log, so a log never mixes two of them unseen.
+
+    >>> SamplingSettings(task="countdown", model="base", temperature=0.7).hash == SamplingSettings().hash
+    False
+    """
+
+    task: str = ""
+    model: str = ""
+    fingerprint: str = ""
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_new_tokens: int = 32
+    seed: int = 0
+    engine: str = "transformers"
+    engine_version: str = ""
+    verifier: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise AdvshapeError(
+                f"temperature must be above 0, got {self.temperature}; with greedy sampling all n rollouts are"
+                " the same and pass@k says nothing"
+            )
+        if not 0 < self.top_p <= 1:
+            raise AdvshapeError(f"top_p must lie in (0, 1], got {self.top_p}")
+        if self.max_new_tokens < 1:
+            raise AdvshapeError(f"max_new_tokens must be 1 or more, got {self.max_new_tokens}")
+
+    @property
+    def hash(self) -> str:
+        """12 hex digits; see `advshape.evaluation.log.settings_hash`."""
+        return settings_hash(self.to_json())
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings that make up the hash; the model is its fingerprint there, wherever it lies."""
+        return {k: v for k, v in asdict(self).items() if k != "model"}
+
+
+def sample_rollouts(
+    model: Any,
+    tokenizer: Any,
+    task: Task,
+    problems: Sequence[Problem],
+    *,
+    n: int,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    max_new_tokens: int = 32,
+    seed: int = 0,
+    batch_size: int = 1024,
+    progress: bool = True,
+    skip: Iterable[tuple[str, int]] = (),
+    settings: SamplingSettings | None = None,
+) -> Iterator[list[Rollout]]:
+    """Sample n rollouts of each problem, let the task judge them, and yield them batch by batch.
+
+    Each batch draws from its own generator, seeded by the settings and the batch's first rollout: the same
+    call gives the same rollouts on the same machine, a resumed run the rollouts that the first would have
+    sampled, and the caller's random state is as it was.
+
+    Args:
+        model: a `transformers.PreTrainedModel`, or its path or name.
+        tokenizer: its tokenizer; None loads it from the same path.
+        task: judges each completion; a verifier that raises makes the rollout "not_judged".
+        problems: prompts are text, or chat messages for a tokenizer with a chat template.
+        n: rollouts per problem.
+        temperature, top_p, max_new_tokens: sampling; no other filter (top-k, penalties) is applied.
+        seed: any integer.
+        batch_size: rollouts generated at once.
+        progress: a bar with the time left on standard error when it takes longer than a second.
+        skip: (problem id, sample) that exist already; a batch is left out when all its rollouts do.
+        settings: what to write beside each rollout; None: made from the arguments.
+
+    Raises:
+        AdvshapeError: the model does not exist, an option is out of range, or a chat template is missing.
+    """
+    model, tokenizer = load_model(model, tokenizer)
+    settings = settings or SamplingSettings(
+        task=task.name,
+        model=str(model.name_or_path),
+        fingerprint=fingerprint(model),
+        temperature=temperature,
+        top_p=top_p,
+        max_new_tokens=max_new_tokens,
+        seed=seed,
+        engine_version=engine_version(),
+    )
+    if n < 1 or batch_size < 1:
+        raise AdvshapeError(f"n and batch_size must be 1 or more, got n={n}, batch_size={batch_size}")
+    done = set(skip)
+    pairs = [(row, sample) for row in range(len(problems)) for sample in range(n)]
+    tokens = encode_prompts(tokenizer, [problem.prompt for problem in problems])
+    with _bar(len(pairs), progress, f"sampling at temperature {settings.temperature:g}") as advance:
+        for start in range(0, len(pairs), batch_size):
+            batch = pairs[start : start + batch_size]
+            fresh = [(problems[row].id, sample) not in done for row, sample in batch]
+            if any(fresh):
+                sampled = _generate(model, tokenizer, [tokens[row] for row, _ in batch], settings, problems, batch)
+                rollouts = [
+                    _judged(task, problems[row], sample, text, count, ended, settings)
+                    for (row, sample), (text, count, ended), new in zip(batch, sampled, fresh, strict=True)
+                    if new
+                ]
+                yield rollouts
+            advance(len(batch))
+
+
+def load_model(model: Any, tokenizer: Any = None) -> tuple[Any, Any]:
+    """(model, tokenizer) from a path or name, or from a model that is already loaded.
+
+    A path is loaded in the dtype it was saved in and moved to the GPU if there is one. Raises AdvshapeError
+    when there is no such model.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    name = model if isinstance(model, str | os.PathLike) else model.name_or_path
+    if isinstance(model, str | os.PathLike):
+        if _looks_local(os.fspath(name)) and not Path(name).is_dir():
+            raise AdvshapeError(f"there is no model folder {name}; give a folder with config.json or a model name")
+        try:
+            model = AutoModelForCausalLM.from_pretrained(name, dtype="auto")
+        except OSError as error:
+            raise AdvshapeError(f"cannot load the model {name}: {str(error).splitlines()[0]}") from error
+        model.to("cuda" if torch.cuda.is_available() else "cpu")
+    if tokenizer is None:
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(name)
+        except (OSError, ValueError) as error:
+            raise AdvshapeError(
+                f"cannot load a tokenizer from {str(name)!r} ({str(error).splitlines()[0]}); pass tokenizer="
+            ) from error
+    return model, tokenizer
+
+
+def fingerprint(model: Any) -> str:
+    """12 hex digits of the weights: names, shapes and up to 4,096 evenly spaced entries of each parameter.
+
+    It costs milliseconds also for large models and tells a trained model from its base.
+    """
+    import torch
+
+    digest = hashlib.sha256()
+    for name, parameter in sorted(model.state_dict().items()):
+        flat = parameter.detach().reshape(-1)
+        some = flat[:: max(1, flat.numel() // 4096)].to("cpu", torch.float32).contiguous()
+        digest.update(f"{name}{tuple(parameter.shape)}".encode() + some.numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def engine_version() -> str:
+    """The versions of transformers and torch, for the settings."""
+    from importlib.metadata import version
+
+    return f"{version('transformers')}, torch {version('torch')}"
+
+
+def encode_prompts(tokenizer: Any, prompts: Sequence[str | list[dict[str, str]]]) -> list[list[int]]:
+    """Token ids of each prompt, as TRL encodes them: text with the tokenizer's default special tokens, chat
+    messages through the chat template with the opening of the answer."""
+    encoded: list[list[int]] = []
+    for prompt in prompts:
+        if isinstance(prompt, str):
+            ids = tokenizer(prompt)["input_ids"]
+        elif getattr(tokenizer, "chat_template", None) is None:
+            raise AdvshapeError("the prompts are chat messages but the tokenizer has no chat template; use text")
+        else:
+            ids = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"]
+        if not ids:
+            raise AdvshapeError(f"the prompt {prompt!r} has no tokens")
+        encoded.append(list(ids))
+    return encoded
+
+
+def _generate(
+    model: Any,
+    tokenizer: Any,
+    rows: Sequence[Sequence[int]],
+    settings: SamplingSettings,
+    problems: Sequence[Problem],
+    batch: Sequence[Pair],
+) -> list[tuple[str, int, bool]]:
+    """(completion, sampled tokens, whether it ended) of each row, from this batch's own generator."""
+    import torch
+    from transformers import GenerationConfig
+
+    ends = _end_tokens(model, tokenizer)
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad] * (width - len(row)) + list(row) for row in rows], device=model.device)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=model.device)
+    config = GenerationConfig(
+        do_sample=True,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        top_k=0,
+        use_cache=True,
+        max_new_tokens=settings.max_new_tokens,
+        eos_token_id=ends,
+        pad_token_id=pad,
+    )
+    first = f"{settings.hash} {problems[batch[0][0]].id} {batch[0][1]}"
+    seed = int.from_bytes(hashlib.sha256(first.encode()).digest()[:8], "big") >> 1
+    devices = [model.device.index or 0] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), _evaluating(model), torch.inference_mode():
+        torch.manual_seed(seed)
+        out = model.generate(ids, attention_mask=mask, generation_config=config)[:, width:].cpu()
+    ended = torch.isin(out, torch.tensor(ends))
+    length = torch.where(ended.any(dim=1), ended.int().argmax(dim=1) + 1, out.shape[1]).tolist()
+    kept = [row[:count].tolist() for row, count in zip(out, length, strict=True)]
+    texts = tokenizer.batch_decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return list(zip(texts, length, ended.any(dim=1).tolist(), strict=True))
+
+
+def _judged(
+    task: Task, problem: Problem, sample: int, text: str, tokens: int, ended: bool, settings: SamplingSettings
+) -> Rollout:
+    """The rollout of one completion; a verifier that raises is reported, not passed on."""
+    try:
+        verdict = task.verdict(problem, text)
+        outcome, reason = verdict.outcome, verdict.reason
+    except Exception as error:
+        outcome, reason = "not_judged", f"the verifier raised {type(error).__name__}: {error}"
+    return Rollout(
+        problem=problem.id,
+        sample=sample,
+        prompt=problem.prompt,
+        completion=text,
+        outcome=outcome,
+        reason=reason,
+        tokens=tokens,
+        truncated=not ended,
+        temperature=settings.temperature,
+        seed=settings.seed,
+        settings=settings.hash,
+    )
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> list[int]:
+    """The end tokens of the model's generation config and of the tokenizer; any of them ends a completion."""
+    configured = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    several = configured if isinstance(configured, list) else [configured]
+    ends = sorted({token for token in [*several, tokenizer.eos_token_id] if token is not None})
+    if not ends:
+        raise AdvshapeError("neither the tokenizer nor the generation config has an end token; set one")
+    return ends
+
+
+@contextmanager
+def _evaluating(model: Any) -> Iterator[None]:
+    """Without dropout and without the model's own generation defaults (top-k, penalties); undone afterwards."""
+    from transformers import GenerationConfig
+
+    training, defaults = model.training, model.generation_config
+    model.eval()
+    model.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = defaults
+        model.train(training)
+
+
+@contextmanager
+def _bar(total: int, show: bool, title: str) -> Iterator[Callable[[int], Any]]:
+    """A progress bar's update function, or one that does nothing."""
+    if not show:
+        yield lambda count: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc=title, unit="rollout", unit_scale=True, delay=1, dynamic_ncols=True) as bar:
+        yield bar.update
+
+
+def _looks_local(name: str) -> bool:
+    """Whether the name can only be a folder: absolute, starting with a dot or ~, or with several separators."""
+    return name.startswith(("/", ".", "~")) or name.count("/") > 1 or Path(name).exists()
