@@ -32,6 +32,8 @@ HELDOUT_SHARE = 0.1
 LONGEST_COMPLETION = 100
 """Characters the verifier reads; every puzzle has a solution of at most 15."""
 BATCH = 8192
+PATIENCE = 15
+"""Batches without a new puzzle after which there are taken to be no more (120,000 draws)."""
 OPERATORS = "+-*"
 PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2}
 DIGITS = frozenset("0123456789")
@@ -82,19 +84,24 @@ class Countdown:
             AdvshapeError: unknown split, negative count, or more puzzles than the settings can give.
         """
         check_request(split, count)
+        if count == 0:
+            return []
         found: dict[str, Problem] = {}
-        batches = 100 + 200 * count // BATCH
-        for numbers, target, _ in itertools.islice(self._puzzles(split, seed), batches * BATCH):
-            if len(found) == count:
+        barren = 0
+        for batch in self._batches(split, seed):
+            before = len(found)
+            for numbers, target, _ in batch:
+                problem = countdown_problem(numbers, target)
+                found.setdefault(problem.id, problem)
+                if len(found) == count:
+                    return list(found.values())
+            barren = 0 if len(found) > before else barren + 1
+            if barren == PATIENCE:
                 break
-            problem = countdown_problem(numbers, target)
-            found.setdefault(problem.id, problem)
-        if len(found) < count:
-            raise AdvshapeError(
-                f"found only {len(found)} distinct {split} puzzles, asked for {count}; "
-                f"ask for fewer or raise largest (now {self.largest}) or largest_target"
-            )
-        return list(found.values())
+        raise AdvshapeError(
+            f"found only {len(found)} distinct {split} puzzles, asked for {count}; "
+            f"ask for fewer or raise largest (now {self.largest}) or largest_target"
+        )
 
     def solved(self, count: int, seed: int = 0) -> Iterator[tuple[Problem, str]]:
         """``count`` training puzzles, each with one random correct expression (puzzles may recur).
@@ -103,7 +110,8 @@ class Countdown:
         are sorted, larger value first, and brackets are written only where they matter.
         """
         check_request("train", count)
-        for numbers, target, merges in itertools.islice(self._puzzles("train", seed), count):
+        examples = itertools.chain.from_iterable(self._batches("train", seed))
+        for numbers, target, merges in itertools.islice(examples, count):
             yield countdown_problem(numbers, target), write_expression(numbers, merges)
 
     def verdict(self, problem: Problem, completion: str) -> Verdict:
@@ -120,15 +128,17 @@ class Countdown:
             return Verdict("not_judged", "the problem has no integer numbers and target")
         return judge(*puzzle, text)
 
-    def _puzzles(self, split: Split, seed: int) -> Iterator[tuple[list[int], int, IntArray]]:
-        """Endless (numbers in drawn order, target, merges) of one split."""
+    def _batches(self, split: Split, seed: int) -> Iterator[list[tuple[list[int], int, IntArray]]]:
+        """Endless batches of (numbers in drawn order, target, merges) of one split."""
         rng = np.random.default_rng([seed, 0 if split == "train" else 1])
         while True:
             size, numbers, target, merges = draw(rng, BATCH, self.four, self.largest)
+            batch = []
             for row in np.flatnonzero((target >= 1) & (target <= self.largest_target)):
                 chosen, value = numbers[row, : size[row]].tolist(), int(target[row])
                 if is_heldout(chosen, value) == (split == "heldout"):
-                    yield chosen, value, merges[row, : size[row] - 1]
+                    batch.append((chosen, value, merges[row, : size[row] - 1]))
+            yield batch
 
 
 def countdown_problem(numbers: Sequence[int], target: int) -> Problem:
