@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,7 @@ class SamplingSettings:
         if self.max_new_tokens < 1:
             raise AdvshapeError(f"max_new_tokens must be 1 or more, got {self.max_new_tokens}")
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """12 hex digits; see `advshape.evaluation.log.settings_hash`."""
         return settings_hash(self.to_json())
@@ -148,10 +149,11 @@ def load_model(model: Any, tokenizer: Any = None) -> tuple[Any, Any]:
     if isinstance(model, str | os.PathLike):
         if _looks_local(os.fspath(name)) and not Path(name).is_dir():
             raise AdvshapeError(f"there is no model folder {name}; give a folder with config.json or a model name")
-        try:
-            model = AutoModelForCausalLM.from_pretrained(name, dtype="auto")
-        except OSError as error:
-            raise AdvshapeError(f"cannot load the model {name}: {str(error).splitlines()[0]}") from error
+        with _quiet_loading():
+            try:
+                model = AutoModelForCausalLM.from_pretrained(name, dtype="auto")
+            except OSError as error:
+                raise AdvshapeError(f"cannot load the model {name}: {str(error).splitlines()[0]}") from error
         model.to("cuda" if torch.cuda.is_available() else "cpu")
     if tokenizer is None:
         try:
@@ -289,6 +291,20 @@ def _evaluating(model: Any) -> Iterator[None]:
     finally:
         model.generation_config = defaults
         model.train(training)
+
+
+@contextmanager
+def _quiet_loading() -> Iterator[None]:
+    """Without transformers' bar for each weight, which small models do not need."""
+    from transformers.utils import logging
+
+    enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            logging.enable_progress_bar()
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""Runs and comparisons as pictures and as one self-contained HTML page."""

@@ -1,0 +1,158 @@
+"""Figures for papers and front pages (matplotlib): pass@k curves, and the frontier over temperatures.
+
+Every function draws on the axes it is given (or on new ones) and returns the data it drew. matplotlib is
+imported inside the functions.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from advshape.errors import AdvshapeError
+from advshape.evaluation.curves import PassCurve
+
+Floats = NDArray[np.float64]
+
+__all__ = ["COLOURS", "CurveData", "FrontierData", "draw_frontier", "draw_pass_curves", "save_figure"]
+
+COLOURS = ("#6b7280", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#332288")
+"""Okabe and Ito's colours, which colour-blind readers can tell apart; grey first, for the base."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+
+
+@dataclass(frozen=True, eq=False)
+class CurveData:
+    """One drawn curve: label, attempts (K,), values (K,) and the band's ends (K,)."""
+
+    label: str
+    ks: NDArray[np.int64]
+    values: Floats
+    low: Floats
+    high: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class FrontierData:
+    """One drawn frontier: label, temperatures (T,), pass@k at both attempts (T,), and whiskers (T, 2)."""
+
+    label: str
+    temperatures: Floats
+    x: Floats
+    y: Floats
+    x_interval: Floats
+    y_interval: Floats
+
+
+def draw_pass_curves(
+    curves: Mapping[str, PassCurve], axes: Any = None, colours: Sequence[str] = COLOURS
+) -> list[CurveData]:
+    """pass@k against k on a log2 axis, one line with its interval as a band for each label.
+
+    >>> from advshape.evaluation.curves import Counts, pass_curve
+    >>> curve = pass_curve(Counts.of("abcd", correct=[0, 1, 2, 4], judged=[4] * 4))
+    >>> [data.label for data in draw_pass_curves({"base": curve})]
+    ['base']
+    """
+    if not curves:
+        raise AdvshapeError("there is no curve to draw; pass at least one {label: curve}")
+    axes = _axes(axes)
+    drawn = []
+    for i, (label, curve) in enumerate(curves.items()):
+        colour = colours[i % len(colours)]
+        axes.fill_between(curve.ks, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
+        axes.plot(curve.ks, curve.values, color=colour, marker=MARKERS[i % len(MARKERS)], markersize=5, label=label)
+        drawn.append(CurveData(label, curve.ks, curve.values, curve.low, curve.high))
+    ks = np.unique(np.concatenate([data.ks for data in drawn]))
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(ks, [str(k) for k in ks])
+    axes.set_xlabel("attempts k")
+    axes.set_ylabel("pass@k, mean over prompts")
+    _finish(axes)
+    return drawn
+
+
+def draw_frontier(
+    curves: Mapping[str, Mapping[float, PassCurve]],
+    axes: Any = None,
+    colours: Sequence[str] = COLOURS,
+    ks: tuple[int, int] = (1, 64),
+) -> list[FrontierData]:
+    """pass@ks[1] against pass@ks[0], one line over temperatures for each label: up and right is better.
+
+    Args:
+        curves: label -> {temperature: curve}; every curve has both ks.
+        axes: matplotlib axes; None makes new ones.
+        colours: one for each label.
+        ks: the attempts on the two axes.
+    """
+    if not curves or not all(curves.values()):
+        raise AdvshapeError("there is no frontier to draw; pass {label: {temperature: curve}}")
+    axes = _axes(axes)
+    drawn = []
+    for i, (label, by_temperature) in enumerate(curves.items()):
+        temperatures = np.array(sorted(by_temperature), dtype=float)
+        points = np.array([[by_temperature[t].at(k) for t in temperatures] for k in ks])
+        (x, *x_ends), (y, *y_ends) = points.transpose(0, 2, 1)
+        data = FrontierData(label, temperatures, x, y, np.stack(x_ends, 1), np.stack(y_ends, 1))
+        drawn.append(data)
+        _draw_one_frontier(axes, data, colours[i % len(colours)], MARKERS[i % len(MARKERS)])
+    axes.set_xlabel(f"pass@{ks[0]}")
+    axes.set_ylabel(f"pass@{ks[1]}")
+    _finish(axes)
+    return drawn
+
+
+def save_figure(figure: Any, path: str | os.PathLike[str]) -> list[Path]:
+    """Write a figure as PNG (200 dpi) and as SVG; `path` is given without suffix. Returns both paths."""
+    base = Path(path)
+    base.parent.mkdir(parents=True, exist_ok=True)
+    written = [base.with_name(base.name + suffix) for suffix in (".png", ".svg")]
+    for file in written:
+        # Without a date the same data gives the same file.
+        options = {"metadata": {"Date": None}} if file.suffix == ".svg" else {"dpi": 200}
+        figure.savefig(file, bbox_inches="tight", **options)
+    return written
+
+
+def new_figure(columns: int = 1, width: float = 5.2, height: float = 3.8) -> tuple[Any, list[Any]]:
+    """A figure with axes side by side, outside pyplot, so that nothing is shown or kept open."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width * columns, height), layout="constrained")
+    return figure, list(np.atleast_1d(figure.subplots(1, columns)))
+
+
+def _draw_one_frontier(axes: Any, data: FrontierData, colour: str, marker: str) -> None:
+    whiskers = {"color": colour, "alpha": 0.3, "linewidth": 1}
+    axes.hlines(data.y, *data.x_interval.T, **whiskers)
+    axes.vlines(data.x, *data.y_interval.T, **whiskers)
+    axes.plot(data.x, data.y, color=colour, marker=marker, markersize=5, label=data.label)
+    ends = {0, len(data.temperatures) - 1}
+    for i in ends:
+        axes.annotate(
+            f"T={data.temperatures[i]:g}",
+            (data.x[i], data.y[i]),
+            textcoords="offset points",
+            xytext=(5, 5),
+            fontsize=7,
+            color=colour,
+        )
+
+
+def _axes(axes: Any) -> Any:
+    return axes if axes is not None else new_figure()[1][0]
+
+
+def _finish(axes: Any) -> None:
+    axes.grid(True, color="#d1d5db", linewidth=0.5)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.legend(frameon=False, fontsize=8)
