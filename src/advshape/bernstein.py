@@ -72,7 +72,7 @@ def elevate(coefficients: ArrayLike, degree: int) -> FloatArray:
     m = len(b) - 1
     i, j = np.arange(m + 1), np.arange(degree + 1)[:, None]
     mean = np.exp(log_choose(m, i) + log_choose(degree - m, j - i) - log_choose(degree, j))
-    return mean @ b  # type: ignore[no-any-return]
+    return mean @ b
 
 
 def beta_binomial(n: int, a: float, b: float) -> FloatArray:

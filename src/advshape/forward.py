@@ -37,7 +37,7 @@ def plug_in(surrogate: Surrogate) -> AdvantageEstimator:
 
 
 def unbiased(surrogate: Surrogate, baseline: Baseline = "leave_one_out") -> AdvantageEstimator:
-    """The unbiased estimator of F' grad rho with the given baseline: weights are F''s Bernstein coefficients in degree n-1.
+    """The unbiased estimator of F' grad rho: weights are the Bernstein coefficients of F' in degree n - 1.
 
     Exists iff F' is a polynomial of degree <= n - 1 (<= n - 2 for "centered"), and the weights are then unique.
     baseline: "zero" (REINFORCE), "leave_one_out" (RLOO), "centered" (advantages of every group sum to 0), or
@@ -86,12 +86,13 @@ def unbiased(surrogate: Surrogate, baseline: Baseline = "leave_one_out") -> Adva
 def minimum_mse(
     surrogate: Surrogate, prior: Beta = DEFAULT_PRIOR, signal: float = 64.0, nonnegative: bool = True
 ) -> AdvantageEstimator:
-    """Weights of least mean squared error E[(F_n' - F')^2 rho^2 (1-rho)^2] + variance / signal, posterior-mean baseline.
+    """Weights of least error E[(F_n' - F')^2 rho^2 (1-rho)^2] + variance / signal, posterior-mean baseline.
 
-    Any surrogate and any n, also k > n. prior: over success probabilities, a, b > 0. signal: tau = (G^2 / S^2) x groups
-    per prompt, the squared gradient of logit rho over the squared score norm; large values mean "mind only the bias".
-    nonnegative: forbid weights that push right answers down. Under the isotropic-score model (theory: ridge regression in
-    the Bernstein basis).
+    Any surrogate and any n, also k > n. prior: over success probabilities, a, b > 0.
+    signal: tau = (G^2 / S^2) x groups per prompt, the
+    squared gradient of logit rho over the squared score norm; large values mean "mind only the bias".
+    nonnegative: forbid weights that push right answers down. Under the isotropic-score model (theory: ridge
+    regression in the Bernstein basis).
 
     >>> from advshape.surrogate import PassAtK
     >>> minimum_mse(PassAtK(8), signal=64, nonnegative=False, prior=Beta(0.5, 1.0)).table(2).weight.round(3)
@@ -140,7 +141,7 @@ def _proper(prior: Beta) -> bool:
 
 
 def _leave_two_out(b: FloatArray) -> AdvantageTable:
-    """Centred and unbiased from Bernstein coefficients in degree n - 2: A+ = b_{c-1} (n-c)/(n-1), A- = -b_{c-1} c/(n-1)."""
+    """Centred and unbiased, b of degree n - 2: A+ = b_{c-1} (n-c)/(n-1), A- = -b_{c-1} c/(n-1)."""
     n = len(b) + 1
     c = np.arange(1, n)
     return AdvantageTable(np.r_[0.0, b * (n - c) / (n - 1), 0.0], np.r_[0.0, -b * c / (n - 1), 0.0])

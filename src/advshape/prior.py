@@ -32,10 +32,12 @@ class Beta:
         for name, value in (("a", self.a), ("b", self.b)):
             numbers = np.asarray(value, dtype=np.float64)
             if not np.all(np.isfinite(numbers) & (numbers >= 0)):
-                raise AdvshapeError(f"Beta needs finite {name} >= 0, got {name}={value}; use Beta(0.5, 1.0) if unsure")
+                raise AdvshapeError(
+                    f"Beta needs finite {name} >= 0, got {name}={value!r}; use Beta(0.5, 1.0) if unsure"
+                )
 
     def __repr__(self) -> str:
-        return f"Beta({self.a}, {self.b})"
+        return f"Beta({self.a!r}, {self.b!r})"
 
     def posterior_mean(self, correct: ArrayLike, n: ArrayLike) -> FloatArray:
         """E[rho | `correct` of `n` are right] = (correct + a) / (n + a + b); arrays broadcast.

@@ -29,14 +29,14 @@ def advantages(
 ) -> Array:
     """Advantages of 0/1 rewards; the trailing axis is the group.
 
-    rewards: (*batch, n) numpy array (or nested sequence) or torch tensor, entries 0, 1 or NaN = not judged: such a
-    rollout gets advantage 0 and its group's n shrinks by one. Same shape, device and floating dtype out (integers and
+    rewards: (*batch, n) numpy array, nested sequence or torch tensor, entries 0, 1 or NaN = not judged: such a rollout
+    gets advantage 0 and its group's n shrinks by one. Same shape, device and floating dtype out (integers and
     booleans give the default floating dtype), no graph attached.
     rule: an AdvantageEstimator (table for each group's number of judged rollouts), an AdvantageTable (its n must be the
     group's) or an advantage function (groups, n) -> (groups, n), applied as it is.
     groups: for flat rewards (B,), one group id per rollout in any order; groups may have different sizes.
-    history: Beta prior from EARLIER visits only, arrays that broadcast to rewards.shape[:-1] (with `groups`: one entry per
-    rollout); keeps the rule's weights and replaces its baseline by the posterior mean, so the mean gradient is unchanged.
+    history: Beta prior from EARLIER visits only, arrays that broadcast to rewards.shape[:-1] (with `groups`: one entry
+    per rollout); keeps the rule's weights and replaces its baseline by the posterior mean: the same mean gradient.
     too_small: groups with fewer judged rollouts than the rule's smallest n raise, or get 0 ("zero").
     Raises AdvshapeError on any other reward, an empty group, or ids that do not match.
 
@@ -50,14 +50,14 @@ def advantages(
     if too_small not in ("raise", "zero"):
         raise AdvshapeError(f"too_small must be 'raise' or 'zero', got {too_small!r}")
     if groups is not None:
-        return _ragged(xp, data, rule, groups, history, too_small)  # type: ignore[no-any-return]
+        return _ragged(xp, data, rule, groups, history, too_small)
     if data.ndim < 1 or data.shape[-1] == 0:
         raise AdvshapeError(
             f"rewards need a trailing group axis with at least one rollout, got shape {tuple(data.shape)}"
         )
     if callable(rule) and not isinstance(rule, AdvantageEstimator | AdvantageTable):
-        return _by_function(data, rule, history)  # type: ignore[no-any-return]
-    return _dense(xp, data, rule, history, too_small)  # type: ignore[no-any-return]
+        return _by_function(data, rule, history)
+    return _dense(xp, data, rule, history, too_small)
 
 
 def _namespace(x: object) -> Any:
@@ -110,8 +110,8 @@ def _judged(xp: Any, data: Any, right: Any) -> Any:
     if bool(bad.any()):
         where = tuple(int(i[0]) for i in (np.nonzero(bad) if xp is np else bad.nonzero(as_tuple=True)))
         raise AdvshapeError(
-            f"rewards must be 0, 1 or NaN (not judged), got {float(data[where])} at index {where}; turn scores into 0/1 with "
-            "a threshold, e.g. (rewards > 0.5)"
+            f"rewards must be 0, 1 or NaN (not judged), got {float(data[where])} at index {where}; "
+            "turn scores into 0/1 with a threshold, e.g. (rewards > 0.5)"
         )
     return judged
 
@@ -170,7 +170,8 @@ def _posterior(xp: Any, data: Any, dtype: Any, history: Beta, others: Any, sizes
             np.broadcast_to(x, data.shape[:-1])
         except ValueError:
             raise AdvshapeError(
-                f"history.{name} has shape {x.shape}; it must broadcast to one entry per prompt, {tuple(data.shape[:-1])}"
+                f"history.{name} has shape {x.shape}; it must broadcast to one entry per prompt, "
+                f"{tuple(data.shape[:-1])}"
             ) from None
     a_, b_ = _like(xp, a, data, dtype)[..., None], _like(xp, b, data, dtype)[..., None]
     total = (sizes[..., None] - 1) + a_ + b_
@@ -209,7 +210,8 @@ def _group_index(groups: Any, data: Any) -> NDArray[np.int64]:
         ids = np.empty(0)
     if data.ndim != 1 or ids.shape != tuple(data.shape) or len(ids) == 0:
         raise AdvshapeError(
-            f"groups= takes flat rewards (B,) and one id per rollout, got rewards {tuple(data.shape)} and ids {ids.shape}"
+            f"groups= takes flat rewards (B,) and one id per rollout, got rewards {tuple(data.shape)} "
+            f"and ids {ids.shape}"
         )
     kinds = {type(x).__name__ for x in groups} if ids.dtype == object or isinstance(groups, list | tuple) else set()
     if len(kinds) > 1 or (ids.dtype.kind == "f" and bool(np.isnan(ids).any())):
@@ -223,6 +225,7 @@ def _per_group(values: ArrayLike, first: NDArray[np.int64], inverse: NDArray[np.
         return x
     if x.shape != inverse.shape or not np.array_equal(x, x[first][inverse]):
         raise AdvshapeError(
-            f"with groups=, history needs one entry per rollout, equal within a group; got shape {x.shape} for {len(inverse)}"
+            f"with groups=, history needs one entry per rollout, equal within a group; "
+            f"got shape {x.shape} for {len(inverse)}"
         )
     return x[first]

@@ -270,7 +270,7 @@ class LogLikelihood(Algebra):
 
 @dataclass(frozen=True)
 class SkewR(Algebra):
-    """GRPO that down-weights solved prompts by (1 - strength * rho): F = (2 - s) arcsin sqrt(rho) + s sqrt(rho (1-rho)).
+    """GRPO times (1 - strength * rho): F = (2 - s) arcsin sqrt(rho) + s sqrt(rho (1-rho)), s = strength.
 
     Reward-level regularisation of GRPO by the reward's standard deviation. arXiv:2510.23049, section 6.
 

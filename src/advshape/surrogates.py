@@ -161,10 +161,10 @@ class MajorityOfK(Algebra):
         return self.k - 1
 
     def value(self, rho: ArrayLike) -> FloatArray:
-        return bernstein.basis(self.k, _rho(rho))[..., (self.k + 1) // 2 :].sum(-1)  # type: ignore[no-any-return]
+        return bernstein.basis(self.k, _rho(rho))[..., (self.k + 1) // 2 :].sum(-1)
 
     def derivative(self, rho: ArrayLike) -> FloatArray:
-        return self.k * bernstein.basis(self.k - 1, _rho(rho))[..., (self.k - 1) // 2]  # type: ignore[no-any-return]
+        return self.k * bernstein.basis(self.k - 1, _rho(rho))[..., (self.k - 1) // 2]
 
     def bernstein(self, degree: int) -> FloatArray | None:
         if degree < self.k - 1:

@@ -28,7 +28,9 @@ DEFAULT_PRIOR = Beta(0.5, 1.0)
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FiniteSurrogate(Algebra):
-    """What a table really optimises with n rollouts: E[g] = F_n'(rho) grad rho, F_n' = E_{j ~ Bin(n-1, rho)}[weight[j]].
+    """What a table really optimises with n rollouts: E[g] = F_n'(rho) grad rho,
+
+    F_n'(rho) = E_{j ~ Bin(n-1, rho)}[weight[j]].
 
     F_n is the polynomial of degree n with F_n(0) = 0 (Davis & Recht, arXiv:2510.13651). Holds for n independent
     on-policy rollouts; clipping after the first step on a batch, top-p and replay are outside it.
@@ -49,10 +51,10 @@ class FiniteSurrogate(Algebra):
 
     def value(self, rho: ArrayLike) -> FloatArray:
         cumulative = np.concatenate([[0.0], np.cumsum(self.weight)]) / self.n
-        return bernstein.basis(self.n, rho) @ cumulative  # type: ignore[no-any-return]
+        return bernstein.basis(self.n, rho) @ cumulative
 
     def derivative(self, rho: ArrayLike) -> FloatArray:
-        return bernstein.basis(self.n - 1, rho) @ self.weight  # type: ignore[no-any-return]
+        return bernstein.basis(self.n - 1, rho) @ self.weight
 
     def bernstein(self, degree: int) -> FloatArray | None:
         return None if degree < self.n - 1 else bernstein.elevate(self.weight, degree)
@@ -125,12 +127,12 @@ class AdvantageTable:
         Proportional to E||g||^2 in the isotropic-score model: score norms do not depend on the reward, and cross terms
         between rollouts are neglected.
         """
-        return bernstein.basis(self.n, rho) @ (self.mean_square / self.n)  # type: ignore[no-any-return]
+        return bernstein.basis(self.n, rho) @ (self.mean_square / self.n)
 
     @property
     def mean_square(self) -> FloatArray:
         """Mean of A_i^2 over a group with c right, shape (n + 1,)."""
-        c = np.arange(self.n + 1)
+        c = np.arange(self.n + 1.0)
         return (c * self.positive**2 + (self.n - c) * self.negative**2) / self.n
 
     @property
@@ -139,13 +141,13 @@ class AdvantageTable:
 
         Chen et al., arXiv:2508.10751, where it is the sum of absolute advantages.
         """
-        c = np.arange(self.n + 1)
+        c = np.arange(self.n + 1.0)
         return c * np.abs(self.positive) + (self.n - c) * np.abs(self.negative)
 
     @property
     def centered(self) -> bool:
         """Whether every group's advantages sum to zero, to 1e-9 of the largest."""
-        c = np.arange(self.n + 1)
+        c = np.arange(self.n + 1.0)
         total = c * self.positive + (self.n - c) * self.negative
         return bool(np.all(np.abs(total) <= 1e-9 * max(float(self.eta.max()), 1e-300)))
 
@@ -207,10 +209,10 @@ class AdvantageEstimator:
         if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < self.smallest_n:
             hint = f" ({self.note})" if self.note else ""
             raise AdvshapeError(
-                f"{self.name} needs n >= {self.smallest_n} rollouts per prompt, got n={n!r}{hint}; sample more rollouts "
-                "or choose an estimator that allows smaller groups"
+                f"{self.name} needs n >= {self.smallest_n} rollouts per prompt, got n={n!r}{hint}; "
+                "sample more rollouts or choose an estimator that allows smaller groups"
             )
-        return self._cached(int(n))  # type: ignore[attr-defined, no-any-return]
+        return self._cached(int(n))  # type: ignore[attr-defined]
 
     @property
     def kind(self) -> str:

@@ -141,7 +141,7 @@ def pkpo_loo_minus_one(k: int) -> AdvantageEstimator:
 
 
 def leave_one_out_max() -> AdvantageEstimator:
-    """Leave-one-out max: pays only a single right answer. PKPO's s_loo-1 at k = n; the published scale is A+(1) = 1, here n."""
+    """Leave-one-out max: pays a single right answer, PKPO's s_loo-1 at k = n. Published scale A+(1) = 1, here n."""
     return by_counts(
         "leave_one_out_max",
         None,

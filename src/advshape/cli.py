@@ -1,0 +1,236 @@
+"""The command line, thin: parse, call, print.  Exit codes: 0 done, 1 the work failed, 2 wrong usage, 130 stopped.
+
+Everything but argparse is imported inside the commands, so that ``advshape --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from advshape.training.run import PreparedRun
+
+DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; errors go to standard error in one line."""
+    from advshape.errors import AdvshapeError
+
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return command(options)
+    except AdvshapeError as error:
+        return _complain(error, USAGE)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in _EXTRAS:
+            raise
+        return _complain(f"{error}; this command needs more packages: pip install \"advshape[trl]\"", USAGE)  # fmt: skip
+    except KeyboardInterrupt:
+        return _complain("stopped", STOPPED)
+    except BrokenPipeError:  # `advshape estimators | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+
+
+_EXTRAS = ("torch", "transformers", "trl", "datasets", "peft", "accelerate", "tqdm", "matplotlib", "tomli_w",
+           "huggingface_hub", "jinja2", "reasoning_gym", "gguf")  # fmt: skip
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="advshape",
+        description="Choose the objective, get the advantages; show any advantages, get the objective.",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_train(commands)
+    _add_evaluate(commands)
+    _add_tables(commands)
+    _add_demo(commands)
+    return parser
+
+
+def _add_train(commands: Any) -> None:
+    sub = commands.add_parser("train", help="train a recipe; writes a run directory", allow_abbrev=False)
+    sub.add_argument("recipe", nargs="?", help="a .toml file, or the name of a shipped recipe")
+    sub.add_argument("--out", metavar="DIR", help="run directory (default runs/<recipe>)")
+    sub.add_argument("--set", action="append", default=[], metavar="TABLE.KEY=VALUE", dest="overrides",
+                     help="change one entry of the recipe, e.g. trainer.learning_rate=1e-5; repeatable")  # fmt: skip
+    sub.add_argument("--dry-run", action="store_true", help="resolve, check and print; train and write nothing")
+    sub.add_argument("--resume", metavar="DIR", help="go on with the run in DIR from its last checkpoint")
+    sub.add_argument("--overwrite", action="store_true", help="replace an existing run directory")
+    sub.add_argument("--quiet", action="store_true", help="no progress bars")
+    sub.set_defaults(run=_train)
+
+
+def _add_evaluate(commands: Any) -> None:
+    sub = commands.add_parser("evaluate", help="pass@k of a model on held-out problems", allow_abbrev=False)
+    sub.add_argument("model", help="a saved model's directory, a shipped model's name, or a hub name")
+    sub.add_argument("--task", required=True, help="countdown, reasoning_gym:NAME or module:function")
+    sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="parameters",
+                     help="a parameter of the task; repeatable")  # fmt: skip
+    sub.add_argument("-n", type=int, default=64, help="rollouts per problem (default 64)")
+    sub.add_argument("--count", type=int, default=256, help="held-out problems (default 256)")
+    sub.add_argument("--temperature", type=float, default=1.0)
+    sub.add_argument("--top-p", type=float, default=1.0)
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--max-new-tokens", type=int, help="default: the model's own, else 256")
+    sub.add_argument("--batch-size", type=int, default=1024, help="rollouts generated at once (default 1024)")
+    sub.add_argument("--out", metavar="DIR", help="write rollouts.jsonl and summary.json here")
+    sub.add_argument("--json", action="store_true", help="print the summary as JSON")
+    sub.add_argument("--quiet", action="store_true", help="no progress bar")
+    sub.set_defaults(run=_evaluate)
+
+
+def _add_tables(commands: Any) -> None:
+    sub = commands.add_parser("estimators", help="the catalogue as a table", allow_abbrev=False)
+    sub.add_argument("--json", action="store_true")
+    sub.set_defaults(run=_estimators)
+    sub = commands.add_parser("derive", help="objective -> advantage tables", allow_abbrev=False)
+    sub.add_argument("objective", help="a surrogate such as 'PassAtK(k=8)', or an estimator of the catalogue")
+    sub.add_argument("-n", type=int, default=16, help="rollouts per prompt (default 16)")
+    sub.add_argument("--build", choices=["unbiased", "plug_in", "minimum_mse"],
+                     help="default: unbiased where it exists, else plug_in")  # fmt: skip
+    sub.add_argument("--baseline", choices=["centered", "leave_one_out", "zero"],
+                     help="of the unbiased build; default: centered where it exists")  # fmt: skip
+    sub.add_argument("--json", action="store_true")
+    sub.set_defaults(run=_derive)
+    sub = commands.add_parser("reverse", help="what does an estimator really optimise?", allow_abbrev=False)
+    sub.add_argument("estimator", help="an estimator of the catalogue, such as grpo or 'pass_at_k(k=8)'")
+    sub.add_argument("-n", type=int, default=8, help="rollouts per prompt (default 8)")
+    sub.add_argument("--json", action="store_true")
+    sub.set_defaults(run=_reverse)
+
+
+def _add_demo(commands: Any) -> None:
+    sub = commands.add_parser("demo", help="train Countdown twice, for GRPO and for Pass@8, and compare",
+                              allow_abbrev=False)  # fmt: skip
+    sub.add_argument("--out", metavar="DIR", default="runs/demo", help="default runs/demo")
+    sub.add_argument("--steps", type=int, help="training steps (default: the recipes' own)")
+    sub.add_argument("--overwrite", action="store_true", help="replace the runs of an earlier demo")
+    sub.set_defaults(run=_demo)
+
+
+def _train(options: argparse.Namespace) -> int:
+    from advshape.errors import AdvshapeError
+    from advshape.training.recipe import load_recipe
+
+    if (options.recipe is None) == (options.resume is None):
+        raise AdvshapeError("give either a recipe, or --resume DIR (which uses the recipe in DIR)")
+    if options.resume and (options.overrides or options.out or options.overwrite):
+        raise AdvshapeError("--resume goes on with the run as it is: it takes no --set, --out or --overwrite")
+    recipe = load_recipe(options.recipe, options.overrides) if options.recipe else None
+    _quiet()
+    from advshape.training import run
+
+    if recipe is None:
+        prepared = run.prepare_resume(options.resume)
+    else:
+        prepared = run.prepare(recipe, options.out, overwrite=options.overwrite)
+    if options.dry_run:
+        print(prepared.plan.recipe.to_toml())
+        print(prepared.plan.describe())
+        return DONE
+    return _execute(prepared, not options.quiet)
+
+
+def _execute(prepared: PreparedRun, progress: bool) -> int:
+    from advshape.training import run
+
+    print(prepared.plan.describe(), file=sys.stderr)
+    try:
+        result = prepared.execute(progress)
+    except run.Interrupted as error:
+        return _complain(error, STOPPED)
+    except run.RunFailed as error:
+        return _complain(error, FAILED)
+    from advshape.training.outcome import outcome
+
+    if run.is_main_process():
+        print(outcome(result.summary))
+        print(f"run directory: {result.directory}")
+    return DONE
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    import json
+
+    from advshape.training.models import find_model
+    from advshape.training.plan import make_task
+    from advshape.training.recipe import parse_assignments
+
+    task = make_task({"name": options.task, **parse_assignments(options.parameters)})
+    source = find_model(options.model)
+    _quiet()
+    from advshape.evaluation.evaluate import evaluate
+    from advshape.training.models import load_model
+    from advshape.training.outcome import curve_text
+
+    model, tokenizer = load_model(source)
+    tokens = options.max_new_tokens or model.generation_config.max_new_tokens or 256
+    result = evaluate(
+        model, task, tokenizer=tokenizer, count=options.count, n=options.n, temperature=options.temperature,
+        top_p=options.top_p, seed=options.seed, max_new_tokens=tokens, batch_size=options.batch_size,
+        out=options.out, progress=not options.quiet,
+    )  # fmt: skip
+    print(json.dumps(result.to_json(), indent=1) if options.json else curve_text(result.to_json()))
+    return DONE
+
+
+def _estimators(options: argparse.Namespace) -> int:
+    from advshape.cli_tables import estimators_json, estimators_text
+
+    print(estimators_json() if options.json else estimators_text())
+    return DONE
+
+
+def _derive(options: argparse.Namespace) -> int:
+    from advshape.cli_tables import derive
+
+    print(derive(options.objective, options.n, options.build, options.baseline, as_json=options.json))
+    return DONE
+
+
+def _reverse(options: argparse.Namespace) -> int:
+    from advshape.cli_tables import reverse
+
+    print(reverse(options.estimator, options.n, as_json=options.json))
+    return DONE
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from advshape.training.demo import DemoFailed, demo
+
+    try:
+        print(demo(Path(options.out), options.steps, options.overwrite))
+    except DemoFailed as error:
+        return _complain(error, FAILED)
+    return DONE
+
+
+def _complain(message: object, code: int) -> int:
+    print(f"advshape: {message}", file=sys.stderr)
+    return code
+
+
+def _quiet() -> None:
+    """The libraries' own bars and deprecation notes are not the reader's."""
+    import warnings
+
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|trl|accelerate|datasets|torch)\b")
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,226 @@
+"""What ``advshape estimators``, ``derive`` and ``reverse`` print: tables, numbers and lines to paste."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from typing import Any
+
+import numpy as np
+
+import advshape as adv
+from advshape.catalogue import ENTRIES
+from advshape.errors import AdvshapeError
+
+RHO = np.array([0.01, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.99])
+PRIOR = adv.Beta(0.5, 1.0)
+EXAMPLE = {"k": 4}  # what required parameters are set to where an entry is shown without one
+
+
+def catalogue() -> list[dict[str, Any]]:
+    """Every estimator with its parameters, objective, kind, smallest group and source; k = 4 where one is needed."""
+    rows = []
+    for name, factory in ENTRIES.items():
+        parameters = inspect.signature(factory).parameters
+        needed = {key: EXAMPLE[key] for key, p in parameters.items() if p.default is p.empty}
+        if name == "majority_of_k":
+            needed = {"k": 3}
+        entry = adv.estimator(name, **needed)
+        shown = [key if p.default is p.empty else f"{key}={p.default}" for key, p in parameters.items()]
+        rows.append(
+            {
+                "name": name,
+                "parameters": shown,
+                "example": needed,
+                "surrogate": repr(entry.surrogate) if entry.surrogate else None,
+                "kind": entry.kind,
+                "smallest_n": entry.smallest_n,
+                "reference": entry.reference,
+                "use": entry.use,
+                "avoid": entry.avoid,
+            }
+        )
+    return rows
+
+
+def estimators_json() -> str:
+    """The catalogue as JSON."""
+    return json.dumps(catalogue(), indent=1)
+
+
+def estimators_text() -> str:
+    """The catalogue as a table."""
+    rows = catalogue()
+    cells = [
+        (
+            f"{row['name']}({', '.join(row['parameters'])})" if row["parameters"] else row["name"],
+            row["kind"],
+            str(row["smallest_n"]),
+            row["surrogate"] or "(numeric)",
+            row["reference"],
+        )
+        for row in rows
+    ]
+    head = ("estimator", "kind", "n >=", "maximises", "source")
+    note = "n >= and maximises: with k = 4 (majority_of_k: k = 3) where a k is needed."
+    return "\n".join([*_columns([head, *cells]), "", note])
+
+
+def derive(objective: str, n: int, build: str | None, baseline: str | None, as_json: bool = False) -> str:
+    """The table of an objective at group size n, what it optimises, and its rivals; text or JSON.
+
+    Raises ``AdvshapeError`` for an unknown objective, an n that is too small, or a build that does not exist.
+    """
+    estimator, spec = _resolve(objective, n, build, baseline)
+    table = estimator.table(n)
+    rivals = _rivals(estimator, n)
+    if as_json:
+        return json.dumps({"spec": spec, **_table_json(estimator, table), "alternatives": rivals}, indent=1)
+    parts = [
+        f"{estimator.name}: {estimator.kind}, {'' if table.centered else 'not '}centered, n = {n} "
+        f"(needs n >= {estimator.smallest_n})",
+        _table_text(table),
+        "What it optimises with this n (F_n') against the objective (F'):\n" + _bias_text(estimator, table),
+        "Alternatives for the same objective, averaged over rho ~ Beta(0.5, 1) (second moment: isotropic "
+        "model):\n" + _rivals_text(rivals),
+        "In TRL:\n"
+        "    from advshape.adapters.trl import SurrogateGRPOTrainer\n"
+        f"    trainer = SurrogateGRPOTrainer(..., estimator={spec!r})   # GRPOConfig(num_generations={n})",
+    ]
+    return "\n\n".join(parts)
+
+
+def reverse(name: str, n: int, as_json: bool = False) -> str:
+    """What an estimator of the catalogue maximises with n rollouts; text or JSON."""
+    estimator = adv.estimator(name)
+    table = estimator.table(n)
+    if as_json:
+        return json.dumps(_table_json(estimator, table), indent=1)
+    weight, eta = table.weight, table.eta
+    silent = [str(c) for c in range(n + 1) if eta[c] == 0]
+    aims = f"aims at {estimator.surrogate!r}, {estimator.kind}" if estimator.surrogate else "no named surrogate"
+    facts = [
+        f"group sums to zero: {'yes' if table.centered else 'no'}; silent at {', '.join(silent) or 'no'} of {n} right",
+        f"F_n'(0) = {weight[0]:.4g}, F_n'(1) = {weight[-1]:.4g}: the pull on a prompt that is (almost) never, always "
+        "solved",
+        f"most total weight on groups with {int(np.argmax(eta))} of {n} right",
+    ]
+    if (weight < 0).any():
+        facts.append("the weight is negative for some counts: right answers are pushed down there")
+    parts = [
+        f"{estimator.name} with n = {n}: {aims}  [{estimator.reference}]",
+        _table_text(table),
+        "What it really maximises: F_n' is the polynomial with the weights as Bernstein coefficients\n"
+        + (_bias_text(estimator, table) if estimator.surrogate else _slope_text(table)),
+        "\n".join(facts),
+    ]
+    return "\n\n".join(parts)
+
+
+def _resolve(objective: str, n: int, build: str | None, baseline: str | None) -> tuple[adv.AdvantageEstimator, Any]:
+    """The estimator and how to name it in TRL's ``estimator=``."""
+    if objective.partition("(")[0].strip() in ENTRIES:
+        if build or baseline:
+            raise AdvshapeError(
+                f"{objective} is an estimator and brings its own table; --build and --baseline are for "
+                "surrogates such as 'PassAtK(k=8)'"
+            )
+        return adv.estimator(objective), objective
+    surrogate = adv.make_surrogate(objective)
+    if build is None:
+        build = "unbiased" if surrogate.degree is not None else "plug_in"
+    spec: dict[str, Any] = {"surrogate": objective, "build": build}
+    if build == "unbiased" and surrogate.degree is not None:
+        spec["baseline"] = baseline or ("centered" if n >= surrogate.degree + 2 else "leave_one_out")
+    elif baseline:
+        spec["baseline"] = baseline
+    return adv.estimator(spec), spec
+
+
+def _rivals(estimator: adv.AdvantageEstimator, n: int) -> list[dict[str, Any]]:
+    """Bias and second moment of every standard build of the same surrogate that exists at this n."""
+    surrogate = estimator.surrogate
+    if surrogate is None:
+        return []
+    builds: dict[str, Any] = {
+        "this one": lambda: estimator,
+        "unbiased, centered": lambda: adv.unbiased(surrogate, "centered"),
+        "unbiased, leave one out": lambda: adv.unbiased(surrogate, "leave_one_out"),
+        "unbiased, zero": lambda: adv.unbiased(surrogate, "zero"),
+        "unbiased, posterior mean": lambda: adv.unbiased(surrogate, PRIOR),
+        "plug_in": lambda: adv.plug_in(surrogate),
+        "minimum_mse(signal=64)": lambda: adv.minimum_mse(surrogate, PRIOR),
+    }
+    rows = []
+    for name, make in builds.items():
+        try:
+            table = make().table(n)
+        except AdvshapeError as error:
+            rows.append({"build": name, "missing": str(error)})
+            continue
+        bias = table.bias(surrogate, RHO)
+        moment = float(PRIOR.counts(n) @ table.mean_square / n)
+        rows.append({"build": name, "largest_bias": float(bias[np.argmax(np.abs(bias))]), "second_moment": moment})
+    return rows
+
+
+def _table_json(estimator: adv.AdvantageEstimator, table: adv.AdvantageTable) -> dict[str, Any]:
+    return {
+        "estimator": estimator.name,
+        "surrogate": repr(estimator.surrogate) if estimator.surrogate else None,
+        "kind": estimator.kind,
+        "centered": table.centered,
+        "n": table.n,
+        "smallest_n": estimator.smallest_n,
+        "positive": table.positive.tolist(),
+        "negative": table.negative.tolist(),
+        "weight": table.weight.tolist(),
+        "offset": table.offset.tolist(),
+        "rho": RHO.tolist(),
+        "finite_derivative": table.surrogate().derivative(RHO).tolist(),
+    }
+
+
+def _table_text(table: adv.AdvantageTable) -> str:
+    rows = [("right", "A+ (right)", "A- (wrong)", "others right", "weight", "offset")]
+    for c in range(table.n + 1):
+        left = (str(c), _number(table.positive[c]) if c else "", _number(table.negative[c]) if c < table.n else "")
+        right = (str(c), _number(table.weight[c]), _number(table.offset[c])) if c < table.n else ("", "", "")
+        rows.append((*left, *right))
+    return "\n".join(_columns(rows, right=True))
+
+
+def _bias_text(estimator: adv.AdvantageEstimator, table: adv.AdvantageTable) -> str:
+    assert estimator.surrogate is not None
+    aim, slope = estimator.surrogate.derivative(RHO), table.surrogate().derivative(RHO)
+    rows = [("rho", "F'", "F_n'", "bias", "second moment")]
+    for values in zip(RHO, aim, slope, slope - aim, table.second_moment(RHO), strict=True):
+        rows.append((f"{values[0]:g}", *(_number(value) for value in values[1:])))
+    return "\n".join(_columns(rows, right=True))
+
+
+def _slope_text(table: adv.AdvantageTable) -> str:
+    rows = [("rho", "F_n'", "second moment")]
+    for values in zip(RHO, table.surrogate().derivative(RHO), table.second_moment(RHO), strict=True):
+        rows.append((f"{values[0]:g}", *(_number(value) for value in values[1:])))
+    return "\n".join(_columns(rows, right=True))
+
+
+def _rivals_text(rivals: list[dict[str, Any]]) -> str:
+    rows = [("build", "largest bias", "second moment")]
+    for row in rivals:
+        if "missing" in row:
+            rows.append((row["build"], "does not exist", "at this n"))
+        else:
+            rows.append((row["build"], _number(row["largest_bias"]), _number(row["second_moment"])))
+    return "\n".join(_columns(rows))
+
+
+def _number(value: float) -> str:
+    return "0" if abs(value) < 5e-13 else f"{value:.4f}" if 1e-3 <= abs(value) < 1e5 else f"{value:.3g}"
+
+
+def _columns(rows: list[tuple[str, ...]], right: bool = False) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    place = str.rjust if right else str.ljust
+    return ["  ".join(place(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

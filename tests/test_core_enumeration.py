@@ -1,0 +1,222 @@
+"""Enumeration: every estimator against its published definition and against all 2^n outcomes; no shared formulas."""
+
+from fractions import Fraction
+from itertools import combinations, product
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+
+import advshape as adv
+
+
+def subsets_fraction(items, size, test):
+    """Share of the size-subsets of items that pass the test."""
+    chosen = list(combinations(items, size))
+    return sum(map(test, chosen)) / len(chosen)
+
+
+def others(r, i):
+    return [x for m, x in enumerate(r) if m != i]
+
+
+def std(r):
+    return np.std(r) if 0 < np.mean(r) < 1 else np.inf
+
+
+def pair_kernel(r, k):
+    """(1/(n-1)) sum_{l != i} (r_i - r_l) k P(k-1 of the remaining n-2 are all wrong)."""
+    n = len(r)
+    result = []
+    for i in range(n):
+        total = 0.0
+        for m in set(range(n)) - {i}:
+            rest = [x for q, x in enumerate(r) if q not in (i, m)]
+            total += (r[i] - r[m]) * k * subsets_fraction(rest, k - 1, lambda s: not any(s))
+        result.append(total / (n - 1))
+    return result
+
+
+def marginal(r, k, before, after, baseline):
+    """k x share of (k-1)-subsets of the others in which my answer decides, times (r_i - baseline)."""
+    result = []
+    for i, x in enumerate(r):
+        rest = others(r, i)
+        decide = subsets_fraction(rest, k - 1, lambda s: int(after(s)) - int(before(s)))
+        result.append(k * decide * (x - (np.mean(rest) if baseline else 0)))
+    return result
+
+
+def pkpo_s(r, k):
+    n = len(r)
+    groups = list(combinations(range(n), k))
+    return [sum(max(r[m] for m in g) for g in groups if i in g) / len(groups) for i in range(n)]
+
+
+def pkpo_loo(r, k):
+    n = len(r)
+    return [n * (pkpo_s(r, k)[i] - np.mean(pkpo_s(others(r, i), k))) for i in range(n)]
+
+
+def pkpo_loo_minus_one(r, k):
+    n = len(r)
+    groups = list(combinations(range(n), k))
+    gain = lambda g, i: max(r[m] for m in g) - max((r[m] for m in g if m != i), default=0)
+    return [n * sum(gain(g, i) for g in groups if i in g) / len(groups) for i in range(n)]
+
+
+def chen(r, k):
+    """Pass@k Training: all k-subsets as groups with reward max, normalised, averaged over the groups of a rollout."""
+    groups = list(combinations(range(len(r)), k))
+    reward = np.array([max(r[m] for m in g) for g in groups])
+    spread = np.std(reward)
+    score = (reward - reward.mean()) / spread if 0 < reward.mean() < 1 else 0 * reward
+    return [np.mean([s for s, g in zip(score, groups, strict=True) if i in g]) for i in range(len(r))]
+
+
+def mixed(r, rule):
+    """Plug-in rules are silent unless the group is mixed."""
+    rho = np.mean(r)
+    return [rule(x, rho) for x in r] if 0 < rho < 1 else [0.0] * len(r)
+
+
+def slope_rule(slope):
+    return lambda r: mixed(r, lambda x, rho: (x - rho) * slope(rho))
+
+
+K = 3
+DEFINITIONS = {
+    "reinforce": lambda r: r,
+    "psr": lambda r: r,
+    "nsr": lambda r: [x - 1 for x in r],
+    "weighted_reinforce": lambda r: [0.1 if x else -1 for x in r],
+    "rloo": lambda r: [x - np.mean(others(r, i)) for i, x in enumerate(r)],
+    "dr_grpo": lambda r: [x - np.mean(r) for x in r],
+    "grpo": lambda r: [(x - np.mean(r)) / std(r) for x in r],
+    "rejection": lambda r: [x / max(np.mean(r), 1e-9) for x in r],
+    "reinforce_k": lambda r: marginal(r, K, any, lambda s: 1, False),
+    "rloo_k": lambda r: marginal(r, K, any, lambda s: 1, True),
+    "pass_at_k": lambda r: pair_kernel(r, K),
+    "pass_at_k_plug_in": slope_rule(lambda p: K * (1 - p) ** (K - 1)),
+    "pkpo_s": lambda r: [len(r) * s for s in pkpo_s(r, K)],
+    "pkpo_loo": lambda r: pkpo_loo(r, K),
+    "pkpo_loo_minus_one": lambda r: pkpo_loo_minus_one(r, K),
+    "leave_one_out_max": lambda r: [len(r) * (max(r) - max(others(r, i))) for i in range(len(r))],
+    "grpo_k": slope_rule(lambda p: K * (1 - p) ** (K - 1) / np.sqrt(p * (1 - p))),
+    "grpo_k_joint": slope_rule(lambda p: K * (1 - p) ** (K - 1) / np.sqrt((1 - p) ** K * (1 - (1 - p) ** K))),
+    "passk_training": lambda r: chen(r, K),
+    "all_of_k": lambda r: marginal(r, K, lambda s: 0, all, True),
+    "majority_of_k": lambda r: marginal(r, K, lambda s: sum(s) > K / 2, lambda s: sum(s) + 1 > K / 2, True),
+    "skew_r": lambda r: [(1 - np.mean(r)) * (x - np.mean(r)) / std(r) for x in r],
+    "focal_grpo": lambda r: [(1 - np.mean(r)) ** 2 * (x - np.mean(r)) / std(r) for x in r],
+    "prioritized_rloo": lambda r: [(1 - np.mean(r)) * (x - np.mean(others(r, i))) for i, x in enumerate(r)],
+    "prioritized_grpo": lambda r: [(1 - np.mean(r)) * (x - np.mean(r)) / std(r) for x in r],
+    "maxrl": lambda r: mixed(r, lambda x, p: (x - p) / p) if np.mean(r) < 1 else [0.0] * len(r),
+    "risk_sensitive": lambda r: [(np.exp(2 * x) / np.mean(np.exp(2 * np.array(r))) - 1) / 2 for x in r],
+    "entropy_rloo": slope_rule(lambda p: 1 + 0.1 * np.log((1 - p) / p)),
+    "log_odds": lambda r: mixed(r, lambda x, p: 1 / p if x else -1 / (1 - p)),
+    "beta_family": slope_rule(lambda p: 1 / np.sqrt(p * (1 - p))),
+    "grpo_lead": lambda r: mixed(
+        r,
+        lambda x, p: (x - p) / np.sqrt(p * (1 - p)) * (0.4 + 1.1 / (1 + np.exp(10 * ((p if x else 1 - p) - 0.75)))),
+    ),
+}
+NEEDS_K = {
+    "reinforce_k", "rloo_k", "pass_at_k", "pass_at_k_plug_in", "pkpo_s", "pkpo_loo", "pkpo_loo_minus_one",
+    "grpo_k", "grpo_k_joint", "passk_training", "all_of_k", "majority_of_k",
+}  # fmt: skip
+
+
+def make(name):
+    return adv.estimator(name, **({"k": K} if name in NEEDS_K else {}))
+
+
+def test_every_entry_has_a_definition_here():
+    assert set(adv.estimators()) == set(DEFINITIONS)
+
+
+@pytest.mark.parametrize("name", sorted(DEFINITIONS))
+@pytest.mark.parametrize("n", [4, 6])
+def test_table_is_the_published_rule_on_every_outcome(name, n):
+    outcomes = np.array(list(product([0.0, 1.0], repeat=n)))
+    expected = np.array([DEFINITIONS[name](list(r)) for r in outcomes], dtype=float)
+    np.testing.assert_allclose(adv.advantages(outcomes, make(name)), expected, rtol=1e-9, atol=1e-12)
+
+
+def exact_slope(table, rho):
+    """E[(1/n) sum_i A_i d log p(r_i) / d rho] over all 2^n outcomes, in fractions."""
+    n, total = table.n, Fraction(0)
+    plus, minus = ([Fraction(float(x)) for x in v] for v in (table.positive, table.negative))
+    for r in product([0, 1], repeat=n):
+        c = sum(r)
+        probability = rho**c * (1 - rho) ** (n - c)
+        score = sum((plus[c] if x else minus[c]) * (x - rho) for x in r)
+        total += probability * score / (n * rho * (1 - rho))
+    return total
+
+
+@pytest.mark.parametrize("name", sorted(DEFINITIONS))
+def test_finite_surrogate_is_what_all_outcomes_say(name):
+    table = make(name).table(7)
+    for rho in (Fraction(1, 10), Fraction(1, 2), Fraction(7, 9)):
+        found = table.surrogate().derivative(float(rho))
+        assert found == pytest.approx(float(exact_slope(table, rho)), rel=1e-10, abs=1e-12)
+        area, _ = quad(table.surrogate().derivative, 0, float(rho))
+        assert table.surrogate().value(float(rho)) == pytest.approx(area, rel=1e-9, abs=1e-12)
+
+
+def slope_of(measure, k, rho):
+    """d/d rho of E[measure(r_1..r_k)], by the score function over all 2^k outcomes."""
+    total = Fraction(0)
+    for r in product([0, 1], repeat=k):
+        probability = rho ** sum(r) * (1 - rho) ** (k - sum(r))
+        total += measure(r) * probability * sum(x - rho for x in r) / (rho * (1 - rho))
+    return total
+
+
+MEASURES = {
+    "pass": (any, adv.PassAtK),
+    "all": (all, adv.AllOfK),
+    "majority": (lambda r: sum(r) > len(r) / 2, adv.MajorityOfK),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(MEASURES))
+@pytest.mark.parametrize("k", [1, 3, 5])
+@pytest.mark.parametrize("baseline", ["zero", "leave_one_out", "centered", adv.Beta(0.5, 1.0)], ids=str)
+def test_unbiased_tables_have_the_exact_slope(kind, k, baseline):
+    measure, surrogate = MEASURES[kind]
+    table = adv.unbiased(surrogate(k), baseline).table(7)
+    for rho in (Fraction(1, 7), Fraction(3, 5)):
+        assert float(exact_slope(table, rho)) == pytest.approx(float(slope_of(measure, k, rho)), rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    "surrogate",
+    [adv.Identity(), adv.PassAtK(4), adv.AllOfK(3), adv.GRPO(), adv.LogLikelihood(), adv.LogLikelihood(5), adv.SkewR(),
+     adv.SkewR(0.3), adv.Entropy(), adv.Variance(), adv.BetaFamily(0.7, 1.9), adv.Focal(2.0), adv.GRPOJoint(3),
+     adv.LogOdds(), adv.RiskSensitive(2.0), adv.MajorityOfK(5), 2 * adv.PassAtK(3) - 0.5 * adv.Entropy(),
+     adv.estimator("grpo_lead").surrogate, adv.estimator("grpo_k(k=3)").surrogate],
+    ids=repr,
+)  # fmt: skip
+def test_derivatives_are_derivatives_and_polynomials_are_exact(surrogate):
+    rho = np.linspace(0.03, 0.97, 11)
+    h = 1e-6  # central differences: error h^2 F''' and eps / h, together near 1e-9
+    numeric = (surrogate.value(rho + h) - surrogate.value(rho - h)) / (2 * h)
+    np.testing.assert_allclose(surrogate.derivative(rho), numeric, rtol=2e-6, atol=2e-6)
+    if surrogate.degree is None:
+        assert surrogate.bernstein(12) is None
+    else:
+        for m in (surrogate.degree, surrogate.degree + 4):
+            table = adv.AdvantageTable.from_weights(surrogate.bernstein(m), np.zeros(m + 1))
+            np.testing.assert_allclose(
+                table.surrogate().derivative(rho), surrogate.derivative(rho), rtol=1e-9, atol=1e-15
+            )
+        if surrogate.degree:
+            assert surrogate.bernstein(surrogate.degree - 1) is None
+
+
+def test_the_oracle_can_fail():
+    table = adv.AdvantageTable.from_weights(adv.PassAtK(3).bernstein(6) * 1.001, np.zeros(7))
+    rho = Fraction(1, 7)
+    assert float(exact_slope(table, rho)) != pytest.approx(float(slope_of(any, 3, rho)), rel=1e-6)

@@ -1,0 +1,96 @@
+"""The house: imports stay light, arrows point one way; each check has a meta-test that it can fail."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import advshape
+
+PACKAGE = Path(advshape.__file__).parent
+CORE = {"errors", "bernstein", "surrogate", "surrogates", "expression", "prior", "table", "forward", "catalogue",
+        "rewards", "probe", "passk", "history", "analysis"}  # fmt: skip
+ALLOWED = {  # room -> rooms it may import; core rooms are ordered below
+    "evaluation": CORE | {"tasks"},
+    "tasks": CORE,
+    "adapters": CORE,
+    "lab": CORE,
+    "training": CORE | {"adapters", "tasks", "evaluation", "report"},
+    "report": CORE | {"evaluation"},
+    "view": CORE | {"lab", "report", "evaluation"},
+    "cli": CORE | {"adapters", "tasks", "evaluation", "training", "report", "view", "lab"},
+}
+ORDER = ["errors", "bernstein", "surrogate", "surrogates", "expression", "prior", "table", "forward", "catalogue",
+         "history", "rewards", "analysis", "probe"]  # fmt: skip
+
+
+def room_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_rooms(source):
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "advshape":
+            parts = node.module.split(".")
+            yield from [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
+        if isinstance(node, ast.Import):
+            yield from (a.name.split(".")[1] for a in node.names if a.name.startswith("advshape."))
+
+
+def breaks(room, source):
+    seen = {r for r in imported_rooms(source) if r != room}
+    rooms = {p.stem if p.is_file() else p.name for p in PACKAGE.iterdir()}
+    seen &= rooms
+    if room in ORDER:
+        return seen - set(ORDER[: ORDER.index(room)])
+    return seen - ALLOWED.get(room, CORE if room != "passk" else {"errors", "prior", "bernstein"})
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in sorted(PACKAGE.rglob("*.py")) if p.parent != PACKAGE or p.stem not in ("__init__", "__main__")],
+    ids=lambda p: str(p.relative_to(PACKAGE)),
+)  # fmt: skip
+def test_arrows_point_one_way(path):
+    assert not breaks(room_of(path), path.read_text()), "this room may not import these"
+
+
+def test_arrow_check_can_fail():
+    assert breaks("table", "from advshape.forward import unbiased") == {"forward"}
+    assert breaks("tasks", "from advshape import training") == {"training"}
+    assert not breaks("forward", "from advshape.table import AdvantageTable")
+
+
+HEAVY = {"scipy", "torch", "transformers", "trl", "matplotlib", "datasets", "jinja2", "plotly", "tqdm"}
+
+
+def loaded_by(statement):
+    code = f"{statement}; import sys; print(*sorted({{m.split('.')[0] for m in sys.modules}}))"
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_import_is_light():
+    assert not loaded_by("import advshape") & HEAVY
+    assert not loaded_by("import advshape; advshape.estimator('pass_at_k', k=2).table(8)") & HEAVY
+
+
+def test_light_check_can_fail():
+    assert loaded_by("import scipy.special") & HEAVY == {"scipy"}
+
+
+def test_core_modules_stay_readable():
+    for path in [p for p in PACKAGE.rglob("*.py") if room_of(p) in CORE]:
+        tree = ast.parse(path.read_text())
+        code = [line for line in path.read_text().splitlines() if line.strip()]
+        assert len(code) <= 300, f"{path.name} has {len(code)} lines; is it still one room?"
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                doc = ast.get_docstring(node, clean=False) or ""
+                lines = node.end_lineno - node.lineno + 1 - len(doc.splitlines())
+                assert lines <= 40, f"{path.name}:{node.name} has {lines} lines"
+
+
+def test_all_is_what_exists():
+    for name in advshape.__all__:
+        assert hasattr(advshape, name)
