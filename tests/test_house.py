@@ -20,7 +20,8 @@ ALLOWED = {  # room -> rooms it may import; core rooms are ordered below
     "training": CORE | {"adapters", "tasks", "evaluation", "report"},
     "report": CORE | {"evaluation"},
     "view": CORE | {"lab", "report", "evaluation"},
-    "cli": CORE | {"adapters", "tasks", "evaluation", "training", "report", "view", "lab"},
+    "cli_tables": CORE,
+    "cli": CORE | {"cli_tables", "adapters", "tasks", "evaluation", "training", "report", "view", "lab"},
 }
 ORDER = ["errors", "bernstein", "surrogate", "surrogates", "expression", "prior", "table", "forward", "catalogue",
          "history", "rewards", "analysis", "probe"]  # fmt: skip
