@@ -87,7 +87,7 @@ def valid_expressions(numbers: list[int]) -> st.SearchStrategy[str]:
 
 
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=6).flatmap(valid_expressions))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_property_value_is_pythons(text):
     expected = oracle_value(text)
     if expected is None:
@@ -98,7 +98,7 @@ def test_property_value_is_pythons(text):
 
 
 @given(st.text(alphabet="0123456789+-*/() ", max_size=12))
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=800, deadline=None)
 def test_property_accepts_exactly_what_the_oracle_accepts(text):
     """Any text of the alphabet: same value, or both refuse (signs, `//` and `**` on both sides)."""
     expected = oracle_value(text)
@@ -271,10 +271,13 @@ def test_solved_brackets_matter():
             depth = np.cumsum([(c == "(") - (c == ")") for c in text[place:]])
             close = place + int(np.argmin(depth > 0))
             bare = text[:place] + text[place + 1 : close] + text[close + 1 :]
-            value = oracle_value(bare)
-            tree = ast.dump(ast.parse(bare)), ast.dump(ast.parse(text))
-            assert tree[0] != tree[1], f"{text}: brackets at {place} change nothing"
-            assert value is not None
+            assert oracle_value(with_primes(bare)) != oracle_value(with_primes(text)), f"{text}, place {place}"
+
+
+def with_primes(text: str) -> str:
+    """The same form with other numbers, at which no two different forms agree by accident."""
+    primes = iter(["1009", "2003", "3001", "4001"])
+    return re.sub(r"\d+", lambda _: next(primes), text)
 
 
 def test_solved_operands_are_sorted():
