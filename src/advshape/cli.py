@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in _EXTRAS:
             raise
-        return _complain(f"{error}; this command needs more packages: pip install \"advshape[trl]\"", USAGE)  # fmt: skip
+        return _complain(f"{error}; this command needs more packages: pip install 'advshape[trl]'", USAGE)
     except KeyboardInterrupt:
         return _complain("stopped", STOPPED)
     except BrokenPipeError:  # `advshape estimators | head`

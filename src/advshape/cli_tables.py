@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -151,7 +152,7 @@ def _rivals(estimator: adv.AdvantageEstimator, n: int) -> list[dict[str, Any]]:
         "plug_in": lambda: adv.plug_in(surrogate),
         "minimum_mse(signal=64)": lambda: adv.minimum_mse(surrogate, PRIOR),
     }
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, make in builds.items():
         try:
             table = make().table(n)
@@ -193,14 +194,14 @@ def _table_text(table: adv.AdvantageTable) -> str:
 def _bias_text(estimator: adv.AdvantageEstimator, table: adv.AdvantageTable) -> str:
     assert estimator.surrogate is not None
     aim, slope = estimator.surrogate.derivative(RHO), table.surrogate().derivative(RHO)
-    rows = [("rho", "F'", "F_n'", "bias", "second moment")]
+    rows: list[tuple[str, ...]] = [("rho", "F'", "F_n'", "bias", "second moment")]
     for values in zip(RHO, aim, slope, slope - aim, table.second_moment(RHO), strict=True):
         rows.append((f"{values[0]:g}", *(_number(value) for value in values[1:])))
     return "\n".join(_columns(rows, right=True))
 
 
 def _slope_text(table: adv.AdvantageTable) -> str:
-    rows = [("rho", "F_n'", "second moment")]
+    rows: list[tuple[str, ...]] = [("rho", "F_n'", "second moment")]
     for values in zip(RHO, table.surrogate().derivative(RHO), table.second_moment(RHO), strict=True):
         rows.append((f"{values[0]:g}", *(_number(value) for value in values[1:])))
     return "\n".join(_columns(rows, right=True))
@@ -220,7 +221,7 @@ def _number(value: float) -> str:
     return "0" if abs(value) < 5e-13 else f"{value:.4f}" if 1e-3 <= abs(value) < 1e5 else f"{value:.3g}"
 
 
-def _columns(rows: list[tuple[str, ...]], right: bool = False) -> list[str]:
+def _columns(rows: Sequence[tuple[str, ...]], right: bool = False) -> list[str]:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     place = str.rjust if right else str.ljust
     return ["  ".join(place(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

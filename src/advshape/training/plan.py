@@ -232,6 +232,8 @@ def _remarks(
         notes.append(f"scale_rewards={config.get('scale_rewards', 'group')!r} acts (stock TRL)")
     elif "scale_rewards" in config:
         notes.append("scale_rewards has no effect: the estimator's advantages replace TRL's; use [objective] scale")
+    if world_size() > 1:
+        notes.append("with several processes the evaluations are left out; run `advshape evaluate` afterwards")
     return tuple(notes), tuple(objective_warnings(SimpleNamespace(**config)))
 
 

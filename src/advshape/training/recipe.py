@@ -153,6 +153,21 @@ def parse_recipe(text: str, name: str = "recipe", overrides: Sequence[str] = ())
     return recipe
 
 
+def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
+    """``KEY=VALUE`` arguments as a dictionary of TOML values.
+
+    >>> parse_assignments(["four=0.5", "name=x"])
+    {'four': 0.5, 'name': 'x'}
+    """
+    found: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key:
+            raise AdvshapeError(f"--set needs key=value, got {assignment!r}")
+        found[key.strip()] = _value(text.strip())
+    return found
+
+
 def with_defaults(recipe: Recipe) -> Recipe:
     """The recipe with the project's defaults written out, as a run directory stores it."""
     evaluation = EVALUATION_DEFAULTS | dict(recipe.evaluation)

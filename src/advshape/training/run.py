@@ -1,22 +1,24 @@
 """Train a recipe: evaluate, train through TRL with our advantages, evaluate again, leave a run directory.
 
-Readable top to bottom: ``train`` → ``_execute`` → ``_fit``.  The loop, optimiser and sampler are TRL's.
+Readable top to bottom: ``prepare`` → ``PreparedRun.execute`` → ``_fit``.  The loop, optimiser and sampler are TRL's.
 """
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from advshape.errors import AdvshapeError
+from advshape.evaluation.curves import paired_difference
+from advshape.evaluation.evaluate import Evaluation, evaluate
 from advshape.training import parts
-from advshape.training.models import load_model, lora_config
+from advshape.training.models import ModelSource, load_model, lora_config
 from advshape.training.plan import Plan, generation_batch, grpo_config, make_plan, world_size
 from advshape.training.recipe import Recipe, load_recipe
 from advshape.training.rundir import RunDirectory
@@ -24,8 +26,12 @@ from advshape.training.rundir import RunDirectory
 PACKAGES = ("advshape", "numpy", "torch", "transformers", "trl", "accelerate", "datasets", "peft")
 
 
-class Interrupted(Exception):
-    """Training or evaluation was stopped from outside; the run directory is readable and can be resumed."""
+class RunFailed(Exception):
+    """The work itself failed, after its run directory was made; the summary there says how far it came."""
+
+
+class Interrupted(RunFailed):
+    """Stopped from outside; the run directory is readable and the run can be resumed."""
 
 
 @dataclass(frozen=True)
@@ -36,31 +42,57 @@ class RunResult:
     summary: dict[str, Any]
 
 
-def train(
-    recipe: Recipe, out: str | Path | None = None, *, overwrite: bool = False, progress: bool = True
-) -> RunResult:
-    """Check a recipe, make its run directory and run it.
+@dataclass(frozen=True)
+class PreparedRun:
+    """A checked run that has not written anything yet; ``execute`` does the work."""
+
+    plan: Plan
+    directory: RunDirectory
+    overwrite: bool = False
+    resumed: bool = False
+
+    def execute(self, progress: bool = True) -> RunResult:
+        """Make or cut back the run directory, evaluate, train, evaluate.
+
+        Raises ``Interrupted`` on Ctrl-C or SIGTERM and ``RunFailed`` when something else went wrong.
+        """
+        directory, checkpoint = self.directory, None
+        if self.resumed:
+            checkpoint = directory.last_checkpoint()
+            if is_main_process():
+                directory.cut_back(checkpoint[1] if checkpoint else 0)
+        elif is_main_process():
+            directory.create(self.plan.recipe.to_toml(), self.overwrite)
+            _note(directory, **_header(self.plan))
+        try:
+            return _execute(self.plan, directory, str(checkpoint[0]) if checkpoint else None, progress)
+        except KeyboardInterrupt:
+            raise Interrupted(_interrupted(directory)) from None
+        except Interrupted:
+            raise
+        except Exception as error:
+            _note(directory, status="failed", error=f"{type(error).__name__}: {error}")
+            raise RunFailed(f"{type(error).__name__}: {error} (run directory: {directory.path})") from error
+
+
+def prepare(recipe: Recipe, out: str | Path | None = None, *, overwrite: bool = False) -> PreparedRun:
+    """Check a recipe and its run directory; writes nothing.
 
     Args:
         recipe: as read by ``load_recipe``.
         out: run directory; default ``runs/<recipe name>`` in the working directory.
         overwrite: replace an existing run directory.
-        progress: progress bars on standard error.
 
-    Raises:
-        AdvshapeError: wrong recipe or an existing directory; nothing is written then.
-        Interrupted: Ctrl-C or SIGTERM; the directory can be resumed.
+    Raises ``AdvshapeError`` for a wrong recipe (see ``make_plan``) or an existing directory.
     """
     directory = RunDirectory(out if out is not None else Path("runs") / recipe.name)
-    directory.check_free(overwrite)
-    plan = make_plan(recipe)
-    directory.create(plan.recipe.to_toml(), overwrite)
-    directory.update_summary(**_header(plan))
-    return _execute(plan, directory, None, progress)
+    if is_main_process():
+        directory.check_free(overwrite)
+    return PreparedRun(make_plan(recipe), directory, overwrite)
 
 
-def resume(out: str | Path, *, progress: bool = True) -> RunResult:
-    """Go on with an interrupted run from its last checkpoint, or from the start when it has none.
+def prepare_resume(out: str | Path) -> PreparedRun:
+    """Check that a run can go on from its last checkpoint, or from the start when it has none.
 
     Weights, optimiser, learning-rate schedule and random states come from the checkpoint; rollouts and metrics
     of later steps are dropped and made again.  The run is not bit-exact with one that was never stopped.
@@ -72,41 +104,41 @@ def resume(out: str | Path, *, progress: bool = True) -> RunResult:
         raise AdvshapeError(f"{str(out)!r} holds no run to resume (no recipe.toml)")
     if directory.summary().get("status") == "done":
         raise AdvshapeError(f"the run in {str(out)!r} is done; nothing is left to resume")
-    plan = make_plan(load_recipe(directory.recipe))
-    checkpoint = directory.last_checkpoint()
-    directory.cut_back(checkpoint[1] if checkpoint else 0)
-    return _execute(plan, directory, str(checkpoint[0]) if checkpoint else None, progress)
+    return PreparedRun(make_plan(load_recipe(directory.recipe)), directory, resumed=True)
+
+
+def train(
+    recipe: Recipe, out: str | Path | None = None, *, overwrite: bool = False, progress: bool = True
+) -> RunResult:
+    """Check a recipe, make its run directory and run it; see ``prepare`` and ``PreparedRun.execute``."""
+    return prepare(recipe, out, overwrite=overwrite).execute(progress)
 
 
 def _execute(plan: Plan, directory: RunDirectory, checkpoint: str | None, progress: bool) -> RunResult:
     """Evaluate, train, evaluate; the summary's status says how far it came."""
-    try:
-        source = plan.model
-        trained = directory.summary().get("status") in ("trained", "evaluating") and directory.model.is_dir()
-        if not trained:
-            model, tokenizer = load_model(source, plan.recipe.model.get("dtype", "float32"))
-            if plan.recipe.evaluation["before"] and "before" not in directory.summary():
-                _evaluate("before", model, tokenizer, plan, directory, progress)
-            _fit(model, tokenizer, plan, directory, checkpoint, progress)
-        if plan.recipe.evaluation["after"] and world_size() == 1:
-            _evaluate("after", str(directory.model), None, plan, directory, progress)
-        summary = directory.update_summary(status="done")
-        _report(directory)
-    except KeyboardInterrupt:
-        raise Interrupted(_interrupted(directory)) from None
-    except Interrupted:
-        raise
-    except BaseException as error:
-        directory.update_summary(status="failed", error=f"{type(error).__name__}: {error}")
-        raise
-    return RunResult(directory.path, summary)
+    results: dict[str, Any] = {}
+    evaluates = plan.recipe.evaluation if world_size() == 1 else {"before": False, "after": False}
+    if evaluates["before"]:
+        model, tokenizer = load_model(plan.model, plan.recipe.model.get("dtype", "float32"))
+        results["before"] = _evaluate("before", model, tokenizer, plan, directory, progress)
+    if not directory.summary().get("training", {}).get("finished"):
+        model, tokenizer = load_model(plan.model, plan.recipe.model.get("dtype", "float32"))
+        _fit(model, tokenizer, plan, directory, checkpoint, progress)
+    if evaluates["after"]:
+        model, tokenizer = load_model(ModelSource("model", str(directory.model), "directory"))
+        results["after"] = _evaluate("after", model, tokenizer, plan, directory, progress)
+    if len(results) == 2:
+        change = paired_difference(results["before"].counts, results["after"].counts)
+        _note(directory, change=change.to_json())
+    _note(directory, status="done")
+    return RunResult(directory.path, directory.summary())
 
 
 def _fit(
     model: Any, tokenizer: Any, plan: Plan, directory: RunDirectory, checkpoint: str | None, progress: bool
 ) -> None:
     """Train with TRL and save the model."""
-    directory.update_summary(status="training")
+    _note(directory, status="training")
     trainer = _trainer(model, tokenizer, plan, directory)
     bar = parts.Progress(plan.recipe.name)
     if progress:
@@ -123,7 +155,7 @@ def _fit(
     if stop.asked and trainer.state.global_step < trainer.state.max_steps:
         raise Interrupted(_interrupted(directory))
     _save_model(trainer, tokenizer, plan, directory)
-    directory.update_summary(status="trained")
+    _note(directory, training={**directory.summary()["training"], "finished": True})
 
 
 def _trainer(model: Any, tokenizer: Any, plan: Plan, directory: RunDirectory) -> Any:
@@ -158,18 +190,18 @@ def _steps_between(plan: Plan) -> int:
 
 def _record_training(trainer: Any, directory: RunDirectory, seconds: float) -> None:
     """Steps, wall time and verdict counts so far, added to those of earlier sittings."""
-    if not trainer.accelerator.is_main_process:
-        return
     before = directory.summary().get("training", {})
     counts = before.get("verdicts", {})
     verdicts = {key: value + counts.get(key, 0) for key, value in trainer.judge.counts.items()}
-    directory.update_summary(
+    _note(
+        directory,
         training={
             "steps": trainer.state.global_step,
             "seconds": round(seconds + before.get("seconds", 0.0), 1),
             "sittings": before.get("sittings", 0) + 1,
             "verdicts": verdicts,
-        }
+            "finished": False,
+        },
     )
 
 
@@ -207,44 +239,27 @@ this directory. It was trained for this task alone.
 """
 
 
-def _evaluate(when: str, model: Any, tokenizer: Any, plan: Plan, directory: RunDirectory, progress: bool) -> None:
-    """pass@k on held-out problems, into ``evaluation/<when>.jsonl`` and the summary."""
-    from advshape.evaluation.evaluate import evaluate
+def _evaluate(when: str, model: Any, tokenizer: Any, plan: Plan, directory: RunDirectory, progress: bool) -> Evaluation:
+    """pass@k on held-out problems, into ``evaluation/<when>.jsonl`` and the summary.
 
-    if when == "after":
-        directory.update_summary(status="evaluating")
+    Rollouts that are in the log already are not sampled again, so a stopped evaluation goes on.
+    """
+    _note(directory, status=f"evaluating {when}")
     settings = plan.recipe.evaluation
-    directory.evaluation.mkdir(exist_ok=True)
     start = time.monotonic()
     result = evaluate(
         model,
         plan.task,
         tokenizer=tokenizer,
-        count=settings["count"],
-        n=settings["n"],
-        temperature=settings["temperature"],
-        top_p=settings["top_p"],
-        seed=settings["seed"],
+        **{key: settings[key] for key in ("count", "n", "temperature", "top_p", "seed")},
         max_new_tokens=settings.get("max_new_tokens") or plan.config.get("max_completion_length", 256),
-        batch_size=settings.get("batch_size", 512),
+        batch_size=settings.get("batch_size", 1024),
         out=directory.evaluation / f"{when}.jsonl",
         progress=progress,
     )
-    curve = result.curve
-    directory.update_summary(
-        **{
-            when: {
-                "pass_at_k": {
-                    str(k): {"value": value, "low": low, "high": high}
-                    for k, value, low, high in zip(curve.ks, curve.values, curve.low, curve.high, strict=True)
-                },
-                "method": curve.method,
-                "prompts": curve.prompts,
-                "n": curve.n,
-                "seconds": round(time.monotonic() - start, 1),
-            }
-        }
-    )
+    seconds = directory.summary().get(when, {}).get("seconds", 0.0) + time.monotonic() - start
+    _note(directory, **{when: {**result.to_json(), "seconds": round(seconds, 1)}})
+    return result
 
 
 def _header(plan: Plan) -> dict[str, Any]:
@@ -256,6 +271,10 @@ def _header(plan: Plan) -> dict[str, Any]:
         "objective": plan.estimator.name if plan.estimator else "stock TRL GRPO",
         "seed": plan.config.get("seed"),
         "evaluation_seed": plan.recipe.evaluation["seed"],
+        "planned": {
+            "steps": plan.config.get("max_steps", -1),
+            "evaluation_rollouts": plan.recipe.evaluation["count"] * plan.recipe.evaluation["n"],
+        },
         "versions": versions(),
         "warnings": list(plan.warnings),
     }
@@ -273,14 +292,20 @@ def versions() -> dict[str, str]:
 
 
 def _interrupted(directory: RunDirectory) -> str:
-    directory.update_summary(status="interrupted")
+    _note(directory, status="interrupted")
     checkpoint = directory.last_checkpoint()
     where = f"from step {checkpoint[1]}" if checkpoint else "from the start (no checkpoint was saved yet)"
+    if directory.summary().get("training", {}).get("finished"):
+        where = "with what is left of the evaluation"
     return f"interrupted; go on {where} with: advshape train --resume {directory.path}"
 
 
-def _report(directory: RunDirectory) -> None:
-    from advshape import report
+def _note(directory: RunDirectory, **entries: Any) -> None:
+    """Into the summary, by the main process alone."""
+    if is_main_process():
+        directory.update_summary(**entries)
 
-    write: Callable[[Path], object] = report.write_report
-    write(directory.path)
+
+def is_main_process() -> bool:
+    """Whether this is the process that writes, under ``torchrun`` and ``accelerate launch`` too."""
+    return os.environ.get("RANK", "0") == "0"
