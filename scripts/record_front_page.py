@@ -2,10 +2,11 @@
 
     python scripts/record_front_page.py train --steps 600 --seeds 0 1 2   # one process; restartable, skips finished runs
     python scripts/record_front_page.py evaluate                          # counts per puzzle and temperature
-    python scripts/record_front_page.py draw                              # docs/front_page/*.png and table.md
+    python scripts/record_front_page.py draw                              # front_page.png, front_page.svg, table.md
 
 Two `train` processes may share the work: a run that another process has claimed is skipped (a claim is a directory).
-Writes runs/front_page/<method>-<seed>/ (model, log) and docs/front_page/counts.json (correct counts, no rollouts).
+Writes runs/front_page/<method>-<seed>/ (model, log) and docs/front_page/<method>-<seed>.json (right rollouts of 64 per
+puzzle and temperature). Intervals are 95 % over puzzles, of the mean over training seeds; seeds are listed beside it.
 """
 
 from __future__ import annotations
@@ -113,6 +114,66 @@ def evaluate() -> None:
         print(name, {t: round(sum(c) / ROLLOUTS / PUZZLES, 3) for t, c in found.items()}, flush=True)
 
 
+def draw() -> None:
+    """The figure and the tables of docs/front_page from the recorded counts."""
+    from advshape.evaluation.curves import paired_difference
+    from advshape.report.figures import draw_frontier, draw_pass_curves, new_figure, save_figure
+
+    recorded: dict[str, dict[float, list]] = {}
+    for path in sorted(OUT.glob("*-[0-9].json"), key=lambda p: (list(LABELS).index(p.stem[:-2]), p.stem)):
+        data = json.loads(path.read_text())
+        for t, right in data["temperatures"].items():
+            recorded.setdefault(LABELS[data["method"]], {}).setdefault(float(t), []).append(_counts(right, data["n"]))
+    curves = {label: {t: _mean_curve(seeds) for t, seeds in by_t.items()} for label, by_t in recorded.items()}
+    figure, axes = new_figure(columns=2)
+    draw_pass_curves({label: by_t[1.0] for label, by_t in curves.items()}, axes[0])
+    axes[0].set_title("Temperature 1", fontsize=10)
+    draw_frontier(curves, axes[1])
+    axes[1].set_title("Frontier over temperatures 0.4 to 1", fontsize=10)
+    save_figure(figure, OUT / "front_page")
+    lines = ["| | T | pass@1 | pass@8 | pass@64 |", "|---|---|---|---|---|"]
+    for label, by_t in curves.items():
+        for t, curve in sorted(by_t.items()):
+            cells = ["{:.3f} [{:.3f}, {:.3f}]".format(*curve.at(k)) for k in (1, 8, 64)]
+            lines.append(f"| {label} | {t:g} | {' | '.join(cells)} |")
+    lines += ["", "Training seeds one by one, T = 1, and the change of pass@64 from the base, paired over puzzles:", ""]
+    lines += ["| | seed | pass@1 | pass@8 | pass@64 | change of pass@64 |", "|---|---|---|---|---|---|"]
+    base = recorded[LABELS["base"]][1.0][0]
+    for label in [x for x in recorded if x != LABELS["base"]]:
+        for seed, counts_ in enumerate(recorded[label][1.0]):
+            one, change = _mean_curve([counts_]), paired_difference(base, counts_, [64])
+            cells = [f"{one.at(k)[0]:.3f}" for k in (1, 8, 64)]
+            cells.append(f"{change.difference[0]:+.3f} [{change.low[0]:+.3f}, {change.high[0]:+.3f}]")
+            lines.append(f"| {label} | {seed} | {' | '.join(cells)} |")
+    (OUT / "table.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+LABELS = {"base": "base", "trl_grpo": "GRPO (stock TRL)", "maxrl": "MaxRL", "pass_at_8": "Pass@8"}
+
+
+def _counts(right: list[int], n: int):
+    from advshape.evaluation.curves import Counts
+
+    return Counts.of([str(i) for i in range(len(right))], correct=right, judged=[n] * len(right))
+
+
+def _mean_curve(seeds: list):
+    """pass@k averaged over training seeds for each puzzle, then the mean over puzzles with its interval."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from advshape.evaluation.curves import pass_curve
+    from advshape.evaluation.intervals import mean_interval
+    from advshape.passk import pass_at_k
+
+    first = pass_curve(seeds[0])
+    values = np.mean([pass_at_k(c.correct[:, None], c.judged[:, None], first.ks) for c in seeds], axis=0)
+    mean, low, high = mean_interval(values)
+    return replace(first, values=mean, low=low, high=high)
+
+
 def _claim(path: Path) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -124,12 +185,14 @@ def _claim(path: Path) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=["train", "evaluate"])
+    parser.add_argument("action", choices=["train", "evaluate", "draw"])
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options = parser.parse_args()
     if options.action == "evaluate":
         return evaluate()
+    if options.action == "draw":
+        return draw()
     for seed in options.seeds:
         for method in METHODS:
             if _claim(RUNS / f"{method}-{seed}.training"):
