@@ -1,6 +1,6 @@
 """Record the runs behind the README's figure: base, stock TRL GRPO, MaxRL and Pass@8 on Countdown, through TRL.
 
-    python scripts/record_front_page.py train --steps 600 --seeds 0 1 2   # one process; restartable, skips finished runs
+    python scripts/record_front_page.py train --steps 400 --seeds 0 1 2   # restartable, skips finished runs
     python scripts/record_front_page.py evaluate                          # counts per puzzle and temperature
     python scripts/record_front_page.py draw                              # front_page.png, front_page.svg, table.md
 

@@ -1,4 +1,4 @@
-"""The built wheel in a fresh environment: the mathematics with numpy and scipy alone, and what training needs inside."""
+"""The built wheel in a fresh environment: the mathematics with numpy and scipy alone; what training needs is inside."""
 
 import subprocess
 import sys
