@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast
 
+import numpy as np
 import torch
 from accelerate.utils import gather_object
 from trl import GRPOConfig, GRPOTrainer
@@ -19,6 +20,8 @@ from trl import GRPOConfig, GRPOTrainer
 import advshape
 from advshape.adapters.trl_options import objective_warnings
 from advshape.errors import AdvshapeError
+from advshape.surrogate import Surrogate
+from advshape.table import AdvantageEstimator, AdvantageTable
 
 __all__ = [
     "ObjectiveWarning",
@@ -146,9 +149,8 @@ class SurrogateMixin:
     def _resolve(self, estimator: Any) -> Any:
         if isinstance(estimator, (str, Mapping)):
             return advshape.estimator(estimator)
-        known = (advshape.AdvantageEstimator, advshape.AdvantageTable)
-        overridden = type(self).group_advantages is not SurrogateMixin.group_advantages
-        if isinstance(estimator, known) or callable(estimator) or (estimator is None and overridden):
+        own_hook = estimator is None and type(self).group_advantages is not SurrogateMixin.group_advantages
+        if isinstance(estimator, (AdvantageEstimator, AdvantageTable)) or callable(estimator) or own_hook:
             return estimator
         raise AdvshapeError(
             f"estimator={estimator!r}: give a name such as 'pass_at_k(k=8)' (advshape.estimators() lists "
@@ -173,7 +175,7 @@ class SurrogateMixin:
             )
 
     def _fixed(self) -> bool:
-        return isinstance(self.estimator, advshape.AdvantageTable)
+        return isinstance(self.estimator, AdvantageTable)
 
     def _smallest_n(self) -> int:
         if self.estimator is None:
@@ -199,32 +201,41 @@ class SurrogateMixin:
             (P, n) advantages for a mean over each group's *judged* rollouts; those of others are ignored. The
             trainer multiplies a group's by n / n_judged, because TRL's loss divides by all rollouts.
         """
+        if isinstance(self.estimator, (AdvantageEstimator, AdvantageTable)):
+            return advshape.advantages(rewards, self.estimator, too_small="zero")
         usable = self._serves((~torch.isnan(rewards)).sum(dim=1, keepdim=True))
-        if isinstance(self.estimator, (advshape.AdvantageEstimator, advshape.AdvantageTable)):
-            judged = torch.where(usable, rewards, torch.nan)
-            return cast(torch.Tensor, advshape.advantages(judged, self.estimator, too_small="zero"))
         return torch.where(usable, self.estimator(rewards), 0.0)
 
     def surrogate_values(self, n: int) -> list[float] | None:
         """The surrogate's value for a prompt of which c = 0..n of n judged rollouts are right.
 
-        An unbiased estimate of F_n(rho) - F_n(0), F_n being what the estimator maximises exactly with n
-        rollouts: F_n' has the table's weights as its Bernstein coefficients (arXiv:2510.23049), so that their
-        partial sums divided by n have the mean F_n(rho) - F_n(0) under c ~ Bin(n, rho). For unbiased
-        estimators F_n = F: `pass_at_k` gives the unbiased pass@k. A scaled estimator's values are scaled.
+        Where F' is a polynomial of degree below n, the unbiased estimate of F(rho): F(0) plus the partial sums of
+        the Bernstein coefficients of F' in degree n - 1, divided by n (for Pass@K the unbiased pass@k). Else the
+        plug-in F(rho-hat) at rho-hat = (c + 1/2) / (n + 1), which is finite where F(0) or F(1) is not. Not
+        scaled: `scaled()` leaves an estimator's surrogate as it is. A table, or an estimator that names no
+        surrogate, counts as what it maximises exactly with n rollouts, F_n with F_n(0) = 0.
 
         Returns:
-            n + 1 values, or None where the advantages come from a function or no table exists for this n.
+            n + 1 values, or None where the advantages come from a function or the estimator does not serve n.
         """
         if n not in self._surrogates:
-            fixed = self._fixed()
-            known = fixed or isinstance(self.estimator, advshape.AdvantageEstimator)
-            if not known or n < 1 or not self._serves(n):
-                self._surrogates[n] = None
-            else:
-                weight = (self.estimator if fixed else self.estimator.table(n)).weight
-                self._surrogates[n] = [float(weight[:c].sum()) / n for c in range(n + 1)]
+            self._surrogates[n] = self._values(n) if n > 0 and self._serves(n) else None
         return self._surrogates[n]
+
+    def _values(self, n: int) -> list[float] | None:
+        surrogate: Surrogate
+        rule = self.estimator
+        if not isinstance(rule, (AdvantageEstimator, AdvantageTable)):
+            return None
+        if isinstance(rule, AdvantageTable):
+            surrogate = rule.surrogate()
+        else:
+            surrogate = rule.surrogate or rule.table(n).surrogate()
+        slopes = surrogate.bernstein(n - 1)
+        if slopes is None:
+            return cast(list[float], surrogate.value((np.arange(n + 1) + 0.5) / (n + 1)).tolist())
+        partial = np.concatenate([[0.0], np.cumsum(slopes)]) / n
+        return cast(list[float], (surrogate.value(0.0) + partial).tolist())
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         calculate = self._calculate_rewards
@@ -297,9 +308,7 @@ class SurrogateMixin:
         metrics = {name: mask.float().mean().item() for name, mask in shares.items()}
         metrics["pass_at_1"] = (right[some] / judged[some]).mean().item()
         metrics["advantage_rms"] = advantages.square().mean().sqrt().item()
-        tables = [
-            (self.surrogate_values(m), int(c)) for m, c in zip(judged.tolist(), right.tolist(), strict=True)
-        ]
+        tables = [(self.surrogate_values(m), int(c)) for m, c in zip(judged.tolist(), right.tolist(), strict=True)]
         values = [table[c] for table, c in tables if table is not None]
         return metrics | ({"surrogate": sum(values) / len(values)} if values else {})
 
@@ -316,9 +325,7 @@ class SurrogateMixin:
 def _per_rollout(advantages: Any, rewards: torch.Tensor) -> torch.Tensor:
     """(P, n) advantages as the loss needs them: 0 where not judged, each group times n / n_judged."""
     if not isinstance(advantages, torch.Tensor) or advantages.shape != rewards.shape:
-        seen = (
-            f"shape {tuple(advantages.shape)}" if hasattr(advantages, "shape") else type(advantages).__name__
-        )
+        seen = f"shape {tuple(advantages.shape)}" if hasattr(advantages, "shape") else type(advantages).__name__
         raise AdvshapeError(
             f"advantages of {seen} for rewards of shape {tuple(rewards.shape)}; return a tensor of that shape"
         )
