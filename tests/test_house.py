@@ -11,7 +11,7 @@ import advshape
 
 PACKAGE = Path(advshape.__file__).parent
 CORE = {"errors", "bernstein", "surrogate", "surrogates", "expression", "prior", "table", "forward", "catalogue",
-        "rewards", "probe", "passk", "history", "analysis"}  # fmt: skip
+        "layer_cake", "rewards", "probe", "nearest", "formulas", "passk", "history", "analysis"}  # fmt: skip
 ALLOWED = {  # room -> rooms it may import; core rooms are ordered below
     "evaluation": CORE | {"tasks"},
     "tasks": CORE,
@@ -24,7 +24,7 @@ ALLOWED = {  # room -> rooms it may import; core rooms are ordered below
     "cli": CORE | {"cli_tables", "adapters", "tasks", "evaluation", "training", "report", "view", "lab"},
 }
 ORDER = ["errors", "bernstein", "surrogate", "surrogates", "expression", "prior", "table", "forward", "catalogue",
-         "history", "rewards", "analysis", "probe"]  # fmt: skip
+         "history", "layer_cake", "rewards", "analysis", "formulas", "nearest", "probe"]  # fmt: skip
 
 
 def room_of(path):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from advshape.errors import AdvshapeError
+from advshape.layer_cake import Bounds, layer_cake
 from advshape.prior import Beta
 from advshape.table import AdvantageEstimator, AdvantageTable
 
@@ -26,8 +27,10 @@ def advantages(
     groups: Any = None,
     history: Beta | None = None,
     too_small: Literal["raise", "zero"] = "raise",
+    real: Literal["layer_cake"] | None = None,
+    bounds: Bounds | None = None,
 ) -> Array:
-    """Advantages of 0/1 rewards; the trailing axis is the group.
+    """Advantages of 0/1 rewards, or of real ones where `real` says how; the trailing axis is the group.
 
     rewards: (*batch, n) numpy array, nested sequence or torch tensor, entries 0, 1 or NaN = not judged: such a rollout
     gets advantage 0 and its group's n shrinks by one. Same shape, device and floating dtype out (integers and
@@ -38,6 +41,10 @@ def advantages(
     history: Beta prior from EARLIER visits only, arrays that broadcast to rewards.shape[:-1] (with `groups`: one entry
     per rollout); keeps the rule's weights and replaces its baseline by the posterior mean: the same mean gradient.
     too_small: groups with fewer judged rollouts than the rule's smallest n raise, or get 0 ("zero").
+    real: "layer_cake" takes any finite reward and applies the rule at every threshold: it maximises the integral of
+    F(P(r > t)) dt. That extends the objective, not the method's own formula: GRPO on rewards (0, 2) gives -+2 here,
+    -+1 in trainers. bounds: (low, high) ends of the scale, None where unknown; `low` is needed where A+(n) != 0,
+    `high` where A-(0) != 0.
     Raises AdvshapeError on any other reward, an empty group, or ids that do not match.
 
     >>> from advshape.catalogue import estimator
@@ -49,14 +56,18 @@ def advantages(
     data: Any = rewards.detach() if xp is not np else np.asarray(rewards)  # type: ignore[attr-defined]
     if too_small not in ("raise", "zero"):
         raise AdvshapeError(f"too_small must be 'raise' or 'zero', got {too_small!r}")
+    if real not in (None, "layer_cake") or (bounds is not None and real is None):
+        raise AdvshapeError(f'real must be None or "layer_cake", and bounds= goes with it; got {real!r}, {bounds!r}')
     if groups is not None:
-        return _ragged(xp, data, rule, groups, history, too_small)
+        return _ragged(xp, data, rule, groups, history, too_small=too_small, real=real, bounds=bounds)
     if data.ndim < 1 or data.shape[-1] == 0:
         raise AdvshapeError(
             f"rewards need a trailing group axis with at least one rollout, got shape {tuple(data.shape)}"
         )
     if callable(rule) and not isinstance(rule, AdvantageEstimator | AdvantageTable):
-        return _by_function(data, rule, history)
+        return _by_function(data, rule, history, real)
+    if real is not None:
+        return _real(xp, data, rule, history, too_small, _bounds(bounds))
     return _dense(xp, data, rule, history, too_small)
 
 
@@ -65,7 +76,9 @@ def _namespace(x: object) -> Any:
     return torch if torch is not None and isinstance(x, torch.Tensor) else np
 
 
-def _by_function(data: Any, rule: Callable[[Any], Any], history: Beta | None) -> Any:
+def _by_function(data: Any, rule: Callable[[Any], Any], history: Beta | None, real: str | None) -> Any:
+    if real is not None:
+        raise AdvshapeError("real= needs an estimator or a table, got a function; a function takes rewards as they are")
     if history is not None:
         raise AdvshapeError("history= needs an estimator or a table, got a function; a function has no known weights")
     flat = data.reshape((-1, data.shape[-1]))
@@ -104,6 +117,37 @@ def _dense(xp: Any, data: Any, rule: Any, history: Beta | None, too_small: str) 
     return result if judged is None else xp.where(judged, result, xp.zeros_like(result))
 
 
+def _real(xp: Any, data: Any, rule: Any, history: Beta | None, too_small: str, bounds: Bounds) -> Any:
+    """The layer-cake form, in double precision where the device has it."""
+    if history is not None:
+        raise AdvshapeError('history= counts right answers, real="layer_cake" has none; leave one of them out')
+    dtype = _floating(xp, data)
+    if xp is np:
+        x = data.astype(np.float64, copy=False)
+    else:
+        x = data.to(xp.float32 if data.device.type == "mps" else xp.float64)
+    judged = ~xp.isnan(x)
+    if bool(xp.isinf(x).any()):
+        raise AdvshapeError("rewards must be finite or NaN (not judged), got an infinite one; clip your scores")
+    sizes = judged.sum(-1)
+    weight, offset = _tables(xp, rule, sizes, int(data.shape[-1]), too_small)
+    found = layer_cake(xp, x, sizes, weight, offset, bounds)
+    return found.astype(dtype, copy=False) if xp is np else found.to(dtype)
+
+
+def _bounds(bounds: Any) -> Bounds:
+    if bounds is None:
+        return None, None
+    try:
+        low, high = (None if b is None else float(b) for b in bounds)
+    except (TypeError, ValueError):
+        raise AdvshapeError(f"bounds must be (low, high), numbers or None, got {bounds!r}") from None
+    ends = [b for b in (low, high) if b is not None]
+    if not np.all(np.isfinite(ends)) or ends != sorted(ends):
+        raise AdvshapeError(f"bounds must be finite with low <= high, or None where unknown, got {bounds!r}")
+    return low, high
+
+
 def _judged(xp: Any, data: Any, right: Any) -> Any:
     judged = ~xp.isnan(data)
     bad = judged & ~(right | (data == 0))
@@ -111,7 +155,8 @@ def _judged(xp: Any, data: Any, right: Any) -> Any:
         where = tuple(int(i[0]) for i in (np.nonzero(bad) if xp is np else bad.nonzero(as_tuple=True)))
         raise AdvshapeError(
             f"rewards must be 0, 1 or NaN (not judged), got {float(data[where])} at index {where}; "
-            "turn scores into 0/1 with a threshold, e.g. (rewards > 0.5)"
+            'turn scores into 0/1 with a threshold, e.g. (rewards > 0.5), or choose real="layer_cake": the rule at '
+            "every threshold, which on real rewards differs from the published formula of most rules (GRPO's too)"
         )
     return judged
 
@@ -149,8 +194,14 @@ def _check_size(rule: Any, n: int, too_small: str) -> None:
 
 
 def _stacked(xp: Any, data: Any, dtype: Any, rule: Any, sizes: Any, too_small: str) -> tuple[Any, Any]:
+    weight, offset = _tables(xp, rule, sizes, int(data.shape[-1]), too_small)
+    return _like(xp, weight, data, dtype), _like(xp, offset, data, dtype)
+
+
+def _tables(
+    xp: Any, rule: Any, sizes: Any, n_max: int, too_small: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """weight[n, j] and offset[n, j] for every group size n that occurs; groups that are too small get zeros."""
-    n_max = int(data.shape[-1])
     weight, offset = np.zeros((n_max + 1, n_max + 1)), np.zeros((n_max + 1, n_max + 1))
     for n in np.unique(np.asarray(sizes.cpu() if xp is not np else sizes)).tolist():
         if n == 0 and too_small == "raise":
@@ -159,7 +210,7 @@ def _stacked(xp: Any, data: Any, dtype: Any, rule: Any, sizes: Any, too_small: s
         if n >= max(1, _smallest(rule)):
             table = _table(rule, n)
             weight[n, :n], offset[n, :n] = table.weight, table.offset
-    return _like(xp, weight, data, dtype), _like(xp, offset, data, dtype)
+    return weight, offset
 
 
 def _posterior(xp: Any, data: Any, dtype: Any, history: Beta, others: Any, sizes: Any) -> Any:
@@ -180,7 +231,7 @@ def _posterior(xp: Any, data: Any, dtype: Any, history: Beta, others: Any, sizes
     return (others + a_) / xp.where(total > 0, total, xp.ones_like(total))
 
 
-def _ragged(xp: Any, data: Any, rule: Rule, groups: Any, history: Beta | None, too_small: str) -> Any:
+def _ragged(xp: Any, data: Any, rule: Rule, groups: Any, history: Beta | None, **options: Any) -> Any:
     """Pack flat rewards to (P, n_max) padded with NaN, take the dense path, unpack."""
     inverse = _group_index(groups, data)
     sizes = np.bincount(inverse)
@@ -198,7 +249,7 @@ def _ragged(xp: Any, data: Any, rule: Rule, groups: Any, history: Beta | None, t
         first = np.zeros(len(sizes), dtype=np.int64)
         first[inverse[::-1]] = np.arange(len(inverse))[::-1]
         history = Beta(*(_per_group(x, first, inverse) for x in (history.a, history.b)))
-    return advantages(packed, rule, history=history, too_small=too_small)[row, col]  # type: ignore[arg-type, index]
+    return advantages(packed, rule, history=history, **options)[row, col]
 
 
 def _group_index(groups: Any, data: Any) -> NDArray[np.int64]:
