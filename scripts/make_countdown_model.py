@@ -13,12 +13,12 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import math
 import platform
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tokenizers
 import torch
 import transformers
@@ -35,6 +35,7 @@ from transformers import (
     set_seed,
 )
 
+from advshape.passk import pass_at_k
 from advshape.tasks.countdown import Countdown
 
 CHARACTERS = "0123456789+-*/()= :"
@@ -152,11 +153,6 @@ def count_right(
     return right
 
 
-def pass_at(right: list[int], n: int, k: int) -> float:
-    """Mean over puzzles of 1 - C(n-c, k)/C(n, k) (Chen et al. 2021, arXiv:2107.03374, eq. 1)."""
-    return sum(1 - math.comb(n - c, k) / math.comb(n, k) for c in right) / len(right)
-
-
 def measure(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, options: argparse.Namespace
 ) -> dict[str, dict[str, float]]:
@@ -164,7 +160,7 @@ def measure(
     table = {}
     for temperature in options.temperatures:
         right = count_right(model, tokenizer, options.puzzles, 64, temperature)
-        table[f"{temperature:g}"] = {f"pass@{k}": round(pass_at(right, 64, k), 4) for k in (1, 8, 64)}
+        table[f"{temperature:g}"] = {f"pass@{k}": round(float(np.mean(pass_at_k(right, 64, k))), 4) for k in (1, 8, 64)}
         print(f"T = {temperature:g}: {table[f'{temperature:g}']}")
     return table
 

@@ -193,12 +193,12 @@ HOSTILE = {
 
 @pytest.mark.parametrize("completion", HOSTILE.values(), ids=HOSTILE.keys())
 def test_security_hostile_completion_is_wrong_at_once(completion):
-    start = time.perf_counter()
+    start = time.process_time()
     verdict = TASK.verdict(countdown_problem([4, 7, 12], 40), completion)
     assert verdict.outcome == "wrong"
     assert 0 < len(verdict.reason) < 400
     verdict.reason.encode()  # printable: no lone surrogate gets through
-    assert time.perf_counter() - start < 0.5  # microseconds in fact; the slack is for a busy machine
+    assert time.process_time() - start < 0.5  # microseconds in fact; the slack is for a busy machine
 
 
 def test_security_works_with_little_stack_left():
