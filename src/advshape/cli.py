@@ -127,7 +127,7 @@ def _train(options: argparse.Namespace) -> int:
     if options.resume and (options.overrides or options.out or options.overwrite):
         raise AdvshapeError("--resume goes on with the run as it is: it takes no --set, --out or --overwrite")
     recipe = load_recipe(options.recipe, options.overrides) if options.recipe else None
-    _quiet()
+    _no_deprecation_notes()
     from advshape.training import run
 
     if recipe is None:
@@ -144,6 +144,7 @@ def _train(options: argparse.Namespace) -> int:
 def _execute(prepared: PreparedRun, progress: bool) -> int:
     from advshape.training import run
 
+    _no_foreign_bars()
     print(prepared.plan.describe(), file=sys.stderr)
     try:
         result = prepared.execute(progress)
@@ -168,7 +169,8 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     task = make_task({"name": options.task, **parse_assignments(options.parameters)})
     source = find_model(options.model)
-    _quiet()
+    _no_deprecation_notes()
+    _no_foreign_bars()
     from advshape.evaluation.evaluate import evaluate
     from advshape.training.models import load_model
     from advshape.training.outcome import curve_text
@@ -220,12 +222,16 @@ def _complain(message: object, code: int) -> int:
     return code
 
 
-def _quiet() -> None:
-    """The libraries' own bars and deprecation notes are not the reader's."""
+def _no_deprecation_notes() -> None:
+    """What the libraries tell each other about their next versions is not for the reader of a run."""
     import warnings
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|trl|accelerate|datasets|torch)\b")
+
+
+def _no_foreign_bars() -> None:
+    """One progress bar at a time: ours."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()

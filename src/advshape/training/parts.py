@@ -31,7 +31,6 @@ class Judge:
         self.task = task
         self.problems: Mapping[str, Problem] = {problem.id: problem for problem in problems}
         self.last: list[dict[str, Any]] = []
-        self.counts = {"right": 0, "wrong": 0, "not_judged": 0}
 
     def __call__(
         self, prompts: Any, completions: Sequence[Any], problem_id: Sequence[str], **columns: Any
@@ -75,8 +74,6 @@ class LoggedRollouts:
                 for record, advantage in zip(self.judge.last, advantages, strict=True)
             ]
             records = gather_object(mine)
-            for record in records:
-                self.judge.counts[record["verdict"]] += 1
             if self.accelerator.is_main_process:
                 append_jsonl(self.rollout_path, records)
         return output

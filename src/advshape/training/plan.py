@@ -65,14 +65,14 @@ def make_plan(recipe: Recipe) -> Plan:
     groups, and values that TRL refuses.
     """
     recipe = with_defaults(recipe)
+    estimator = resolve_objective(recipe.objective)  # cheap checks first: TRL takes seconds to import
+    check_evaluation(recipe.evaluation)
+    model = find_model(recipe.model["path"])
+    task = make_task(recipe.task)
     config = check_trainer(recipe.trainer)
-    estimator = resolve_objective(recipe.objective)
     check_batches(config)
     if estimator is not None:
         check_group(estimator, config["num_generations"])
-    check_evaluation(recipe.evaluation)
-    task = make_task(recipe.task)
-    model = find_model(recipe.model["path"])
     lora_config(recipe.model.get("lora"))
     prompts = generation_batch(config) // config["num_generations"]
     problems = recipe.task.get("train_problems") or _problems_needed(config, prompts)

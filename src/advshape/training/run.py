@@ -9,19 +9,18 @@ import os
 import platform
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from advshape.errors import AdvshapeError
 from advshape.evaluation.curves import paired_difference
 from advshape.evaluation.evaluate import Evaluation, evaluate
-from advshape.training import parts
 from advshape.training.models import ModelSource, load_model, lora_config
 from advshape.training.plan import Plan, generation_batch, grpo_config, make_plan, world_size
 from advshape.training.recipe import Recipe, load_recipe
-from advshape.training.rundir import RunDirectory
+from advshape.training.rundir import RunDirectory, read_jsonl
 
 PACKAGES = ("advshape", "numpy", "torch", "transformers", "trl", "accelerate", "datasets", "peft")
 
@@ -100,10 +99,7 @@ def prepare_resume(out: str | Path) -> PreparedRun:
     Raises ``AdvshapeError`` when there is no run in ``out`` or it is already done.
     """
     directory = RunDirectory(out)
-    if not directory.recipe.is_file():
-        raise AdvshapeError(f"{str(out)!r} holds no run to resume (no recipe.toml)")
-    if directory.summary().get("status") == "done":
-        raise AdvshapeError(f"the run in {str(out)!r} is done; nothing is left to resume")
+    directory.check_resumable()
     return PreparedRun(make_plan(load_recipe(directory.recipe)), directory, resumed=True)
 
 
@@ -138,6 +134,8 @@ def _fit(
     model: Any, tokenizer: Any, plan: Plan, directory: RunDirectory, checkpoint: str | None, progress: bool
 ) -> None:
     """Train with TRL and save the model."""
+    from advshape.training import parts
+
     _note(directory, status="training")
     trainer = _trainer(model, tokenizer, plan, directory)
     bar = parts.Progress(plan.recipe.name)
@@ -161,6 +159,8 @@ def _fit(
 def _trainer(model: Any, tokenizer: Any, plan: Plan, directory: RunDirectory) -> Any:
     from datasets import Dataset
     from transformers import PrinterCallback
+
+    from advshape.training import parts
 
     problems = plan.task.problems("train", plan.train_problems, plan.recipe.task.get("seed", 0))
     judge = parts.Judge(plan.task, problems)
@@ -189,17 +189,18 @@ def _steps_between(plan: Plan) -> int:
 
 
 def _record_training(trainer: Any, directory: RunDirectory, seconds: float) -> None:
-    """Steps, wall time and verdict counts so far, added to those of earlier sittings."""
+    """Steps, wall time of all sittings, and verdicts of the rollouts that were kept."""
+    if not is_main_process():
+        return
     before = directory.summary().get("training", {})
-    counts = before.get("verdicts", {})
-    verdicts = {key: value + counts.get(key, 0) for key, value in trainer.judge.counts.items()}
+    verdicts = Counter(line["verdict"] for line in read_jsonl(directory.rollouts))
     _note(
         directory,
         training={
             "steps": trainer.state.global_step,
             "seconds": round(seconds + before.get("seconds", 0.0), 1),
             "sittings": before.get("sittings", 0) + 1,
-            "verdicts": verdicts,
+            "verdicts": {key: verdicts[key] for key in ("right", "wrong", "not_judged")},
             "finished": False,
         },
     )

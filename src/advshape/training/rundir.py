@@ -53,6 +53,13 @@ class RunDirectory:
                 "delete it; choose another with --out"
             )
 
+    def check_resumable(self) -> None:
+        """Raise unless the directory holds a run that is not done."""
+        if not self.recipe.is_file():
+            raise AdvshapeError(f"{str(self.path)!r} holds no run to resume (no recipe.toml)")
+        if self.summary().get("status") == "done":
+            raise AdvshapeError(f"the run in {str(self.path)!r} is done; nothing is left to resume")
+
     def create(self, recipe_toml: str, overwrite: bool = False) -> None:
         """Make the directory and write the resolved recipe; with ``overwrite`` an old run's parts go first."""
         self.check_free(overwrite)
@@ -102,8 +109,8 @@ class RunDirectory:
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of a JSON-lines file; a last line cut off by a crash is left out."""
-    lines = path.read_text(encoding="utf-8").split("\n")
+    """The records of a JSON-lines file; none when there is no file; a last line cut off by a crash is left out."""
+    lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
     for number, line in enumerate(lines, 1):
         if not line:
             continue

@@ -1,0 +1,120 @@
+"""The command line: tables in, numbers out; wrong usage says what to do and ends with 2."""
+
+import json
+import math
+import resource
+import subprocess
+import sys
+from fractions import Fraction
+
+import pytest
+
+from advshape.cli import main
+
+
+def run(capsys, *words):
+    code = main([str(word) for word in words])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_help_is_light():
+    """--help loads nothing heavier than NumPy, and costs little beside it."""
+
+    def seconds(*command):  # of processor time, so that a busy machine does not matter
+        start = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, *command], check=True, capture_output=True)
+        end = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return end.ru_utime + end.ru_stime - start.ru_utime - start.ru_stime
+
+    code = "import sys; from advshape.cli import _parser; _parser().format_help(); print(*sys.modules)"
+    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split())
+    assert not loaded & {"torch", "transformers", "trl", "scipy", "matplotlib", "tqdm", "datasets"}
+    numpy = min(seconds("-c", "import numpy") for _ in range(3))
+    help_ = min(seconds("-m", "advshape", "--help") for _ in range(3))
+    assert help_ - numpy < 0.25  # measured .05 to .15; torch alone would take seconds
+
+
+def test_estimators(capsys):
+    code, out, _ = run(capsys, "estimators", "--json")
+    rows = {row["name"]: row for row in json.loads(out)}
+    assert code == 0
+    assert rows["pass_at_k"]["smallest_n"] == 5  # centred pass@4
+    assert rows["grpo"]["kind"] == "biased"
+    code, out, _ = run(capsys, "estimators")
+    assert code == 0
+    assert all(name in out for name in rows)
+
+
+def test_derive_against_fractions(capsys):
+    """Centred Pass@3 of 8 from leave-two-out averages over subsets, in fractions."""
+    code, out, _ = run(capsys, "derive", "PassAtK(k=3)", "-n", 8, "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["spec"]["baseline"] == "centered"
+    # with two rollouts set aside and c - 1 of the other 6 right, F' = 3 (all 2 companions wrong)
+    for c in range(1, 8):
+        companions = Fraction(math.comb(6 - (c - 1), 2), math.comb(6, 2)) if 7 - c >= 2 else Fraction(0)
+        assert found["positive"][c] == pytest.approx(float(3 * companions * Fraction(8 - c, 7)), abs=1e-12)
+    slope = [3 * (1 - rho) ** 2 for rho in found["rho"]]
+    assert found["finite_derivative"] == pytest.approx(slope, rel=1e-9)
+
+
+def test_derive_text_can_be_pasted(capsys):
+    code, out, _ = run(capsys, "derive", "PassAtK(k=8)")
+    assert code == 0
+    line = next(line for line in out.splitlines() if "estimator=" in line)
+    import advshape
+
+    spec = eval(line.partition("estimator=")[2].partition(")   #")[0])  # the printed literal, nothing else
+    assert advshape.estimator(spec).table(16).positive[1] == pytest.approx(8)
+
+
+def test_derive_takes_other_builds_and_names(capsys):
+    _, out, _ = run(capsys, "derive", "GRPO()", "-n", 4, "--json")
+    assert json.loads(out)["spec"]["build"] == "plug_in"
+    _, out, _ = run(capsys, "derive", "rloo_k(k=2)", "-n", 4, "--json")
+    assert json.loads(out)["estimator"] == "rloo_k(k=2)"
+    _, out, _ = run(capsys, "derive", "PassAtK(k=4)", "-n", 4, "--json")
+    assert json.loads(out)["spec"]["baseline"] == "leave_one_out"  # centred needs n = 5
+
+
+def test_reverse(capsys):
+    code, out, _ = run(capsys, "reverse", "grpo", "-n", 8, "--json")
+    assert code == 0
+    assert json.loads(out)["weight"][0] == pytest.approx(math.sqrt(7))
+    code, out, _ = run(capsys, "reverse", "nsr", "-n", 4)
+    assert code == 0
+    assert "group sums to zero: no" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["reverse", "gprpo"], ["'gprpo'", "'grpo'"]),
+        (["reverse", "pass_at_k(k=8)", "-n", "8"], ["n >= 9", "n=8"]),
+        (["derive", "PassAtN(k=3)"], ["'PassAtN'", "'PassAtK'"]),
+        (["derive", "PassAtK(k=32)", "-n", "16"], ["n >= 32", "n=16"]),
+        (["derive", "grpo", "--build", "plug_in"], ["--build"]),
+        (["derive", "__import__('os')"], ["cannot read"]),
+        (["train"], ["recipe"]),
+        (["train", "countdown", "--resume", "x"], ["either"]),
+        (["train", "--resume", "nowhere"], ["no run"]),
+        (["train", "countdwn"], ["'countdwn'", "'countdown'"]),
+        (["train", "countdown", "--set", "trainer"], ["section.key=value"]),
+    ],
+)
+def test_wrong_usage(capsys, tmp_path, monkeypatch, words, expected):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, *words)
+    assert code == 2
+    assert not out
+    for part in expected:
+        assert part in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_argparse_errors_end_with_2(capsys):
+    with pytest.raises(SystemExit) as error:
+        main(["trian"])
+    assert error.value.code == 2

