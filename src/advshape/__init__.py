@@ -14,6 +14,7 @@ np.float64(2.645751311)
 
 from advshape.catalogue import estimator, estimators, make_surrogate
 from advshape.errors import AdvshapeError
+from advshape.expression import Expression, parse
 from advshape.forward import minimum_mse, plug_in, unbiased
 from advshape.passk import pass_at_k, pass_hat_k
 from advshape.prior import Beta, fit_prior
@@ -44,6 +45,7 @@ __all__ = [
     "Beta",
     "BetaFamily",
     "Entropy",
+    "Expression",
     "FiniteSurrogate",
     "Focal",
     "GRPOJoint",
@@ -63,6 +65,7 @@ __all__ = [
     "fit_prior",
     "make_surrogate",
     "minimum_mse",
+    "parse",
     "pass_at_k",
     "pass_hat_k",
     "plug_in",
