@@ -10,8 +10,9 @@ import pytest
 import advshape
 
 PACKAGE = Path(advshape.__file__).parent
-CORE = {"errors", "bernstein", "surrogate", "surrogates", "expression", "prior", "table", "forward", "catalogue",
-        "layer_cake", "rewards", "probe", "nearest", "formulas", "passk", "history", "analysis"}  # fmt: skip
+CORE = {"errors", "bernstein", "surrogate", "surrogates", "expression", "regularize", "prior", "table",
+        "forward", "catalogue",
+        "layer_cake", "rewards", "probe", "nearest", "formulas", "blackbox", "passk", "history", "analysis"}  # fmt: skip
 ALLOWED = {  # room -> rooms it may import; core rooms are ordered below
     "evaluation": CORE | {"tasks"},
     "tasks": CORE,
@@ -23,8 +24,9 @@ ALLOWED = {  # room -> rooms it may import; core rooms are ordered below
     "cli_tables": CORE,
     "cli": CORE | {"cli_tables", "adapters", "tasks", "evaluation", "training", "report", "view", "lab"},
 }
-ORDER = ["errors", "bernstein", "surrogate", "surrogates", "expression", "prior", "table", "forward", "catalogue",
-         "history", "layer_cake", "rewards", "analysis", "formulas", "nearest", "probe"]  # fmt: skip
+ORDER = ["errors", "bernstein", "surrogate", "surrogates", "expression", "regularize", "prior", "table", "forward",
+         "catalogue",
+         "history", "layer_cake", "rewards", "analysis", "formulas", "nearest", "blackbox", "probe"]  # fmt: skip
 
 
 def room_of(path):

@@ -1,0 +1,348 @@
+"""What does an advantage function do? Calls on chosen 0/1 groups that separate a count table from everything else."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from advshape.bernstein import FloatArray
+from advshape.errors import AdvshapeError
+
+__all__ = ["Arrays", "Finding", "Measured", "measure", "staircase"]
+
+Arrays = Literal["auto", "numpy", "torch"]
+_PRECISION = {"float64": 1e-9, "float32": 1e-5, "float16": 2e-2, "bfloat16": 5e-2}
+OUTSIDE = ("random", "order", "place", "batch", "not finite", "raises", "shape")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something to know about a rule. kind: one word; message: what, with the smallest example found; rewards,
+    advantages: that example, rows are groups."""
+
+    kind: str
+    message: str
+    rewards: tuple[tuple[float, ...], ...] = ()
+    advantages: tuple[tuple[float, ...], ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """positive, negative: (n + 1,), NaN where unknown, or None where no function of the counts exists;
+    weight: (n,) or None; scale_free: known up to the batch's scale only; precision: relative, of the numbers."""
+
+    positive: FloatArray | None
+    negative: FloatArray | None
+    weight: FloatArray | None
+    findings: tuple[Finding, ...]
+    scale_free: bool
+    precision: float
+
+
+class Refused(Exception):
+    """The function raised, or returned no advantages of the right shape."""
+
+
+@dataclass
+class Caller:
+    """Calls the function on copies, in one array library, and remembers what it did to them."""
+
+    function: Callable[[Any], Any]
+    library: str
+    findings: list[Finding] = field(default_factory=list)
+    precision: float = 1e-9
+
+    def __call__(self, groups: FloatArray, dtype: str = "float64") -> FloatArray:
+        given, before = self._array(groups, dtype), self._array(groups, dtype)
+        try:
+            with np.errstate(all="ignore"):
+                found = self.function(given)
+        except Exception as error:
+            raise Refused(f"{type(error).__name__}: {error}") from error
+        if hasattr(found, "detach"):
+            found = found.detach().cpu()
+            name = str(found.dtype).removeprefix("torch.")
+            found = found.double().numpy() if name in _PRECISION else found.numpy()
+        else:
+            try:
+                found = np.asarray(found)
+                name = found.dtype.name
+                found = found.astype(np.float64)
+            except (TypeError, ValueError) as error:
+                raise Refused(f"it returned {type(found).__name__}, not an array of numbers") from error
+        if found.shape != groups.shape:
+            raise Refused(f"it returned shape {found.shape} for rewards of shape {groups.shape}")
+        if dtype == "float64":
+            self.precision = max(self.precision, _PRECISION.get(name, 1e-9))
+        self._mutation(groups, given, before)
+        return np.array(found, dtype=np.float64)
+
+    def _array(self, groups: FloatArray, dtype: str) -> Any:
+        if self.library == "numpy":
+            return groups.astype(dtype)
+        import torch
+
+        return torch.tensor(groups.tolist(), dtype=getattr(torch, dtype))
+
+    def _mutation(self, groups: FloatArray, given: Any, before: Any) -> None:
+        if bool((given == before).all()) or any(f.kind == "mutates" for f in self.findings):
+            return
+        row = int(np.flatnonzero(np.asarray((given != before).any(-1)))[0])
+        text = f"it writes into its input: {_row(groups[row])} became {_row(np.asarray(given[row], np.float64))}"
+        self.findings.append(Finding("mutates", text, _rows(groups[row : row + 1])))
+
+
+def staircase(n: int) -> FloatArray:
+    """All counts once: row c has its first c rollouts right; shape (n + 1, n)."""
+    return (np.arange(n) < np.arange(n + 1)[:, None]) * 1.0
+
+
+def measure(function: Callable[[Any], Any], n: int, rng: np.random.Generator, arrays: Arrays) -> Measured:
+    """Probe the function at group size n. Raises AdvshapeError where no call works at all."""
+    call = _caller(function, n, arrays)
+    findings = call.findings
+    groups = staircase(n)
+    try:
+        base = call(groups)
+    except Refused:
+        findings.append(_raising(call, groups))
+        return Measured(None, None, None, tuple(findings), False, call.precision)
+    for check in (_random, _order, _batch):
+        found = _smallest(check, call, n, rng)
+        if found is not None:
+            findings.append(found)
+            break
+    else:
+        found = None
+    if found is None and differ(base, call(groups), call.precision).any():
+        found = Finding("random", "it changes as it is called: the first and the last call on the same rewards differ")
+        findings.append(found)
+    findings.extend(_other_types(call, base, groups, arrays))
+    c = np.arange(n + 1)
+    positive, negative = np.r_[0.0, base[c[1:], 0]], np.r_[base[c[:-1], -1], 0.0]
+    findings.extend(_not_finite(groups, positive, negative))
+    if found is None:
+        weight = positive[1:] - negative[:-1]
+        return Measured(positive, negative, weight, tuple(findings), False, call.precision)
+    table, weight_, text = _up_to_scale(call, n, rng) if found.kind == "batch" else (None, None, "")
+    if text:
+        findings.append(Finding("batch scale", text))
+    positive_, negative_ = table if table is not None else (None, None)
+    return Measured(positive_, negative_, weight_, tuple(findings), weight_ is not None, call.precision)
+
+
+def differ(a: FloatArray, b: FloatArray, precision: float) -> FloatArray:
+    """Where a and b differ by more than the precision allows, relative to the largest finite entry; NaN equals NaN."""
+    finite = np.abs(np.concatenate([a[np.isfinite(a)], b[np.isfinite(b)]]))
+    size = float(finite.max(initial=0.0)) or 1.0
+    with np.errstate(invalid="ignore"):
+        far = np.abs(a - b) > 10 * precision * size
+    both = np.isfinite(a) & np.isfinite(b)
+    alike = (a == b) | (np.isnan(a) & np.isnan(b))
+    return np.where(both, far, ~alike)
+
+
+def _caller(function: Callable[[Any], Any], n: int, arrays: Arrays) -> Caller:
+    libraries = ["numpy", "torch"] if arrays == "auto" else [arrays]
+    if "torch" in libraries and importlib.util.find_spec("torch") is None:
+        libraries.remove("torch")
+    groups, errors = staircase(n), []
+    for library in libraries:
+        call = Caller(function, library)
+        for some in (groups, *groups[:, None]):  # some functions refuse all-wrong groups
+            try:
+                call(some)
+            except Refused as error:
+                errors.append(f"{library}: {error}")
+            else:
+                return Caller(function, library)
+    raise AdvshapeError(
+        f"the function took no batch of 0/1 rewards of shape (groups, {n}) [{'; '.join(dict.fromkeys(errors))[:600]}]; "
+        "it must return one advantage per rollout, in the same shape"
+    )
+
+
+def _raising(call: Caller, groups: FloatArray) -> Finding:
+    bad = []
+    for c, group in enumerate(groups):
+        try:
+            call(group[None])
+        except Refused as error:
+            bad.append((c, error))
+    if not bad:
+        return Finding("raises", "it takes single groups, but not a batch that holds every count once")
+    counts = ", ".join(str(c) for c, _ in bad[:8])
+    return Finding(
+        "raises", f"it fails on groups with {counts} of {groups.shape[1]} right: {bad[0][1]}", _rows(groups[bad[0][0]])
+    )
+
+
+Check = Callable[[Caller, int, np.random.Generator], Finding | None]
+
+
+def _smallest(check: Check, call: Caller, n: int, rng: np.random.Generator) -> Finding | None:
+    """The check at n; where it finds something, the same at the smallest group that shows it."""
+    found = check(call, n, rng)
+    if found is None:
+        return None
+    for m in range(2, min(n, 5)):
+        try:
+            smaller = check(call, m, rng)
+        except Refused:
+            continue
+        if smaller is not None and smaller.kind == found.kind:
+            return smaller
+    return found
+
+
+def _random(call: Caller, n: int, rng: np.random.Generator) -> Finding | None:
+    groups = np.concatenate([staircase(n), _patterns(n, rng)])
+    first = call(groups)
+    for _ in range(3):
+        again = call(groups)
+        rows = differ(first, again, call.precision).any(-1)
+        if rows.any():
+            row = int(np.flatnonzero(rows)[0])
+            text = f"two calls on the same rewards {_row(groups[row])} gave {_row(first[row])} and {_row(again[row])}"
+            return Finding("random", text, _rows(groups[row]), _rows(first[row], again[row]))
+    return None
+
+
+def _patterns(n: int, rng: np.random.Generator) -> FloatArray:
+    """Every 0/1 group up to n = 8, else shuffled staircases; rows in random order."""
+    if n <= 8:
+        rows = (np.arange(2**n)[:, None] >> np.arange(n) & 1) * 1.0
+    else:
+        rows = rng.permuted(np.repeat(staircase(n), max(4, 512 // n), axis=0), axis=1)
+    return rng.permutation(rows)
+
+
+def _order(call: Caller, n: int, rng: np.random.Generator) -> Finding | None:
+    """In ONE batch, equal rewards of a group, and groups with equal counts, must get equal advantages."""
+    groups = np.concatenate([staircase(n), _patterns(n, rng)])
+    found = call(groups)
+    count = groups.sum(1).astype(int)
+    model = np.where(groups == 1, found[count, 0][:, None], found[count, -1][:, None])  # read off the staircase
+    for row in np.flatnonzero(differ(found, model, call.precision).any(-1)):
+        own, c = groups[row], count[row]
+        for value, word in ((1.0, "right"), (0.0, "wrong")):
+            same = found[row][own == value]
+            if len(same) and differ(same, np.full(len(same), same[0]), call.precision).any():
+                text = f"equal rewards get unequal advantages ({word} ones): {_row(own)} gives {_row(found[row])}"
+                return Finding("order", text, _rows(own), _rows(found[row]))
+        alone, sorted_ = call(own[None])[0], call(groups[c][None])[0]
+        ends = (np.sort(alone), np.sort(sorted_))
+        if differ(*ends, call.precision).any():
+            text = f"it depends on the order of a group: {_row(groups[c])} gives {_row(sorted_)}, {_row(own)} {_row(alone)}"
+            return Finding("order", text, _rows(groups[c], own), _rows(sorted_, alone))
+    rows = np.flatnonzero(differ(found, model, call.precision).any(-1))
+    if len(rows):
+        row = int(rows[0])
+        text = f"the same group gets other advantages at another place in the batch: {_row(groups[row])}"
+        return Finding("place", text, _rows(groups[row]), _rows(found[row], model[row]))
+    return None
+
+
+def _batch(call: Caller, n: int, rng: np.random.Generator) -> Finding | None:
+    """A group alone, and beside other groups."""
+    groups = staircase(n)
+    mates = [groups[[0]], groups[[n]], *(m for _, m in _mates(n, rng))]
+    for group in groups:
+        alone = call(group[None])[0]
+        for beside in mates:
+            found = call(np.concatenate([group[None], beside]))[0]
+            if differ(alone, found, call.precision).any():
+                text = f"{_row(group)} gives {_row(alone)} alone, and {_row(found)} beside {_row(beside[0])}"
+                more = f" and {len(beside) - 1} more" if len(beside) > 1 else ""
+                return Finding("batch", text + more, _rows(group, beside[0]), _rows(alone, found))
+    return None
+
+
+def _mates(n: int, rng: np.random.Generator) -> Iterator[tuple[str, FloatArray]]:
+    groups = staircase(n)
+    yield "every count", groups
+    yield "all right", np.repeat(groups[[n]], n + 1, axis=0)
+    yield "all wrong", np.repeat(groups[[0]], n + 1, axis=0)
+    yield "random", rng.permutation(groups[rng.integers(0, n + 1, size=2 * n + 1)])
+
+
+def _up_to_scale(
+    call: Caller, n: int, rng: np.random.Generator
+) -> tuple[tuple[FloatArray, FloatArray] | None, FloatArray | None, str]:
+    """A batch scale times a table? The weights, and perhaps the table, measured beside different batch mates."""
+    groups, weights, offsets = staircase(n), [], []
+    for _, mates in _mates(n, rng):
+        found = call(np.concatenate([groups, mates]))[: n + 1]
+        weights.append(found[1:, 0] - found[:-1, -1])
+        offsets.append(-found[:-1, -1])
+    weight = weights[0]
+    size = float(weight @ weight)
+    if not np.isfinite(size) or size == 0:
+        return None, None, ""
+    scales = [float(w @ weight) / size for w in weights]
+    precision = max(call.precision, 1e-7)  # an epsilon beside the batch's deviation is no exact scale
+    off = lambda values: [differ(v, s * values[0], precision).any() for v, s in zip(values, scales, strict=True)]
+    if any(s <= 0 for s in scales) or any(off(weights)):
+        return None, None, ""
+    spread = f"it varied by a factor of {max(scales) / min(scales):.3g} here"
+    if any(off(offsets)):
+        return None, weight, (
+            f"its weights are known up to a scale that the batch sets ({spread}), so the surrogate is too; its baseline "
+            "is the batch's own and no function of the group, so there is no table"
+        )  # fmt: skip
+    table = np.r_[0.0, weight - offsets[0]], np.r_[-offsets[0], 0.0]
+    return table, weight, f"a table times a scale that the batch sets ({spread}): known up to that scale"
+
+
+def _other_types(call: Caller, base: FloatArray, groups: FloatArray, arrays: Arrays) -> Iterator[Finding]:
+    if any(f.kind == "random" for f in call.findings):
+        return
+    for dtype, precision in (("int64", call.precision), ("float32", max(call.precision, 1e-5))):
+        try:
+            found = call(groups, dtype)
+        except Refused as error:
+            yield Finding("dtype", f"it refuses {dtype} rewards ({error})", _rows(groups[1]))
+            continue
+        yield from _compared(groups, base, found, precision, "dtype", ("float64", dtype))
+    if call.library == "numpy" and arrays == "auto" and "torch" in sys.modules:
+        try:
+            found = Caller(call.function, "torch")(groups)
+        except Refused:
+            return
+        precision = max(call.precision, 1e-5)
+        yield from _compared(groups, base, found, precision, "array type", ("numpy arrays", "torch tensors"))
+
+
+def _compared(
+    groups: FloatArray, a: FloatArray, b: FloatArray, precision: float, kind: str, names: tuple[str, str]
+) -> Iterator[Finding]:
+    rows = np.flatnonzero(differ(a, b, precision).any(-1))
+    if len(rows):
+        row = int(rows[0])
+        text = f"{_row(groups[row])} gives {_row(a[row])} as {names[0]} and {_row(b[row])} as {names[1]}"
+        yield Finding(kind, text, _rows(groups[row]), _rows(a[row], b[row]))
+
+
+def _not_finite(groups: FloatArray, positive: FloatArray, negative: FloatArray) -> Iterator[Finding]:
+    n = groups.shape[1]
+    bad = [c for c in range(n + 1) if not np.isfinite(positive[c]) or not np.isfinite(negative[c])]
+    if bad:
+        value = positive[bad[0]] if not np.isfinite(positive[bad[0]]) else negative[bad[0]]
+        counts = ", ".join(map(str, bad[:8]))
+        yield Finding("not finite", f"{value} in groups with {counts} of {n} right", _rows(groups[bad[0]]))
+
+
+def _row(values: FloatArray) -> str:
+    return "[" + ", ".join(f"{v:.4g}" for v in values[:8]) + (", ...]" if len(values) > 8 else "]")
+
+
+def _rows(*rows: FloatArray) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(float(x) for x in row) for part in rows for row in np.atleast_2d(part))

@@ -1,0 +1,186 @@
+"""What does that rule really optimise? Any advantage function, formula pair, table or estimator -> its surrogate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from advshape.bernstein import FloatArray
+from advshape.blackbox import OUTSIDE, Arrays, Finding, measure, staircase
+from advshape.catalogue import estimator
+from advshape.errors import AdvshapeError
+from advshape.formulas import Formula, IntegratedSurrogate, plug_in_table
+from advshape.nearest import Match, nearest
+from advshape.surrogate import Surrogate
+from advshape.table import AdvantageEstimator, AdvantageTable, FiniteSurrogate
+
+__all__ = ["Finding", "Reversal", "reverse"]
+
+Target = str | AdvantageEstimator | AdvantageTable | tuple[Formula, Formula] | Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Reversal:
+    """What a rule does with n rollouts per prompt.
+
+    table: its AdvantageTable; None where it is no function of the group's counts. surrogate: what it really maximises
+    with n rollouts, exactly; None outside the class (never a wrong one). population: the surrogate as n grows, known
+    for an exact match in the catalogue and for formulas. findings: what to know, each with its smallest example.
+    nearest: the catalogue's name for it, with factor and epsilon; match: the same as data.
+    """
+
+    n: int
+    table: AdvantageTable | None
+    surrogate: FiniteSurrogate | None
+    findings: tuple[Finding, ...] = ()
+    match: Match | None = None
+    population: Surrogate | None = field(default=None, repr=False)
+
+    @property
+    def nearest(self) -> str | None:
+        return None if self.match is None else str(self.match)
+
+    @property
+    def outside(self) -> bool:
+        """Whether the rule has no surrogate because it is no function of the counts."""
+        return self.surrogate is None
+
+    def __str__(self) -> str:
+        lines = [f"n = {self.n}: " + (f"this is {self.match}" if self.match and self.match.exact else self._unnamed())]
+        if self.population is not None:
+            lines.append(f"maximises {self.population!r} as n grows")
+        if self.surrogate is not None:
+            ends = self.surrogate.derivative([0.0, 0.5, 1.0])
+            lines.append("F_n' at rho = 0, 1/2, 1: " + ", ".join(f"{x:.4g}" for x in ends))
+        return "\n".join([*lines, *(f"- {finding}" for finding in self.findings)])
+
+    def _unnamed(self) -> str:
+        if self.outside:
+            return "outside the class of count-based rules, no surrogate"
+        return str(self.match) if self.match else "no entry of the catalogue is near"
+
+
+def reverse(rule: Target, n: int, *, rng: int | np.random.Generator = 0, arrays: Arrays = "auto") -> Reversal:
+    """What does this rule really maximise with n rollouts per prompt?
+
+    rule: an advantage function rewards (groups, n) -> advantages of the same shape, numpy or torch (numpy is tried
+    first; arrays="torch" decides); a pair of formulas (A+, A-) of the success rate, taken at c/n in mixed groups and
+    integrated for `population`; an AdvantageTable of this n; an AdvantageEstimator or its name.
+    rng: seed of the permutations and batch mates. A function is called on every count, on permuted groups, alone and
+    beside other groups, repeatedly, in several dtypes, always on copies; it must not keep state between calls. It is
+    probed on 0/1 rewards only, n at a time: what it does elsewhere stays unknown.
+    Raises AdvshapeError where the function takes no batch of 0/1 rewards at all, or n < 1.
+    Theory: arXiv:2510.23049, section 3; F_n' has the table's weights as Bernstein coefficients (arXiv:2510.13651).
+
+    >>> R = reverse(lambda r: (r - r.mean(-1, keepdims=True)) / (r.std(-1, ddof=1, keepdims=True) + 1e-4), n=16)
+    >>> print(R.nearest)
+    grpo(ddof=1, epsilon=0.0001) (about grpo x 0.968)
+    >>> R = reverse(lambda r: r - r.mean(), n=4)      # the batch's mean, not the group's
+    >>> R.table is None, [f.kind for f in R.findings]
+    (True, ['batch', 'batch scale'])
+    """
+    if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 1:
+        raise AdvshapeError(f"a group has a whole number n >= 1 of rollouts, got n={n!r}")
+    if isinstance(rule, str):
+        rule = estimator(rule)
+    if isinstance(rule, AdvantageEstimator):
+        return _of_table(rule.table(n))
+    if isinstance(rule, AdvantageTable):
+        if rule.n != n:
+            raise AdvshapeError(f"the table is for n={rule.n}, asked was n={n}; pass n={rule.n} or an estimator")
+        return _of_table(rule)
+    if isinstance(rule, tuple):
+        return _of_formulas(rule, n)
+    if not callable(rule):
+        raise AdvshapeError(f"cannot reverse {rule!r}; pass a function, a table, an estimator or a pair of formulas")
+    if arrays not in ("auto", "numpy", "torch"):
+        raise AdvshapeError(f"arrays must be 'auto', 'numpy' or 'torch', got {arrays!r}")
+    return _of_function(rule, int(n), np.random.default_rng(rng), arrays)
+
+
+def _of_table(table: AdvantageTable, findings: tuple[Finding, ...] = (), precision: float = 1e-9) -> Reversal:
+    match = nearest(table, tolerance=precision)
+    population = match.surrogate if match else None
+    findings = (*findings, *_about(table, precision))
+    return Reversal(table.n, table, table.surrogate(), findings, match, population)
+
+
+def _of_formulas(pair: tuple[Formula, Formula], n: int) -> Reversal:
+    if len(pair) != 2 or not all(callable(f) for f in pair):
+        raise AdvshapeError("formulas come as a pair (positive, negative) of functions of the success rate")
+    population = IntegratedSurrogate(*pair)
+    population.derivative(np.linspace(0.01, 0.99, 99))  # a clear error where a formula is not finite
+    found = _of_table(plug_in_table(*pair, n))
+    return Reversal(n, found.table, found.surrogate, found.findings, found.match, population)
+
+
+def _of_function(function: Callable[[Any], Any], n: int, rng: np.random.Generator, arrays: Arrays) -> Reversal:
+    seen = measure(function, n, rng, arrays)
+    finite = seen.weight is not None and bool(np.all(np.isfinite(seen.weight)))
+    if seen.positive is None or seen.negative is None:
+        surrogate = FiniteSurrogate(seen.weight) if seen.weight is not None and finite else None
+        return Reversal(n, None, surrogate, seen.findings)
+    if not finite:
+        known = np.stack([np.isfinite(seen.positive), np.isfinite(seen.negative)])
+        rest = AdvantageTable(np.nan_to_num(seen.positive, posinf=0, neginf=0),
+                              np.nan_to_num(seen.negative, posinf=0, neginf=0))  # fmt: skip
+        return Reversal(n, None, None, seen.findings, nearest(rest, known, seen.precision))
+    found = _of_table(AdvantageTable(seen.positive, seen.negative), seen.findings, seen.precision)
+    if seen.scale_free:
+        return Reversal(n, found.table, found.surrogate, found.findings, found.match)
+    return found
+
+
+def _about(table: AdvantageTable, precision: float) -> Iterator[Finding]:
+    """What a table says about itself; entries below the precision count as 0."""
+    n, groups = table.n, staircase(table.n)
+    c = np.arange(n + 1)
+    size = float(max(np.abs(table.positive).max(), np.abs(table.negative).max()))
+    zero = 10 * precision * size
+    right, wrong = np.where(c > 0, table.positive, 0.0), np.where(c < n, table.negative, 0.0)
+    dead = (np.abs(right) <= zero) & (np.abs(wrong) <= zero)
+    if dead.all():
+        yield Finding("silent", "it never teaches: every advantage is 0")
+        return
+    mixed = c[1:n][dead[1:n]]
+    if len(mixed):
+        yield _finding("silent", f"groups with {_counts(mixed)} of {n} right teach nothing", table, groups, mixed)
+    bad = c[(right < -zero) | (wrong > zero)]
+    if len(bad):
+        what = "right answers are pushed down" if right[bad[0]] < -zero else "wrong answers are pushed up"
+        yield _finding("sign", f"{what} in groups with {_counts(bad)} of {n} right", table, groups, bad)
+    backward = np.flatnonzero(table.weight < -zero)
+    if len(backward):
+        text = f"F_n' has a negative coefficient: with {_counts(backward)} others right, being right is worth less"
+        yield Finding("sign", text + " than being wrong")
+    total = c * right + (n - c) * wrong
+    uneven = c[1:n][np.abs(total[1:n]) > zero * n]
+    if len(uneven):
+        text = f"not centred: advantages sum to {total[uneven[0]]:.4g} in groups with {uneven[0]} of {n} right"
+        yield _finding("not centred", text, table, groups, uneven)
+    ends = [name for name, value in (("all wrong", wrong[0]), ("all right", right[n])) if abs(value) > zero]
+    if ends:
+        text = f"groups that are {' or '.join(ends)} teach too: do not filter them out, and expect their backward pass"
+        yield Finding("dead groups", text)
+
+
+def _finding(kind: str, text: str, table: AdvantageTable, groups: FloatArray, counts: FloatArray) -> Finding:
+    c = int(counts[0])
+    values = np.where(groups[c] == 1, table.positive[c], table.negative[c])
+    return Finding(kind, text, (tuple(groups[c].tolist()),), (tuple(values.tolist()),))
+
+
+def _counts(counts: FloatArray) -> str:
+    """0, 1, 2 as 0-2."""
+    first, last = int(counts[0]), int(counts[-1])
+    if len(counts) > 2 and last - first == len(counts) - 1:
+        return f"{first}-{last}"
+    return ", ".join(str(int(c)) for c in counts[:8]) + (", ..." if len(counts) > 8 else "")
+
+
+def is_outside(finding: Finding) -> bool:
+    """Whether a finding of this kind leaves the rule without a table."""
+    return finding.kind in OUTSIDE
