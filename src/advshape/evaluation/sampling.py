@@ -152,7 +152,7 @@ def load_model(model: Any, tokenizer: Any = None) -> tuple[Any, Any]:
         with _quiet_loading():
             try:
                 model = AutoModelForCausalLM.from_pretrained(name, dtype="auto")
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 raise AdvshapeError(f"cannot load the model {name}: {str(error).splitlines()[0]}") from error
         model.to("cuda" if torch.cuda.is_available() else "cpu")
     if tokenizer is None:
