@@ -95,9 +95,19 @@ def check_trainer(trainer: Mapping[str, Any]) -> dict[str, Any]:
                 f"unknown key {key!r} in [trainer]{f'; did you mean {near[0]!r}?' if near else ''} "
                 "It takes the fields of trl.GRPOConfig"
             )
+        _check_kind(key, trainer[key], fields[key].default)
     needed = ("num_generations", "per_device_train_batch_size", "gradient_accumulation_steps")
     values = {key: trainer.get(key, fields[key].default) for key in needed}
     return {**trainer, **values}
+
+
+def _check_kind(key: str, value: Any, default: Any) -> None:
+    """Where TRL's default is a number or a truth value, so must the recipe's be: TRL itself takes any string."""
+    if isinstance(default, bool) and not isinstance(value, bool):
+        raise AdvshapeError(f"[trainer] {key} must be true or false, got {value!r}")
+    number = isinstance(default, (int, float)) and not isinstance(default, bool)
+    if number and (isinstance(value, bool) or not isinstance(value, (int, float))):
+        raise AdvshapeError(f"[trainer] {key} must be a number, got {value!r}")
 
 
 def check_batches(config: Mapping[str, Any]) -> None:

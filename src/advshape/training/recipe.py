@@ -175,7 +175,7 @@ def with_defaults(recipe: Recipe) -> Recipe:
     if trainer["save_strategy"] != "steps" and "save_steps" not in recipe.trainer:
         trainer.pop("save_steps")
     objective = dict(recipe.objective)
-    if objective.get("trainer") != "stock":
+    if "trainer" not in objective:
         objective.setdefault("scale", "rms")
     return recipe.with_tables(evaluation=evaluation, trainer=trainer, objective=objective)
 
