@@ -12,12 +12,15 @@ array([[ 2.        , -0.66666667, -0.66666667, -0.66666667],
 np.float64(2.645751311)
 """
 
+from advshape.analysis import compare, describe
 from advshape.catalogue import estimator, estimators, make_surrogate
 from advshape.errors import AdvshapeError
 from advshape.expression import Expression, parse
 from advshape.forward import minimum_mse, plug_in, unbiased
 from advshape.passk import pass_at_k, pass_hat_k
 from advshape.prior import Beta, fit_prior
+from advshape.probe import Finding, Reversal, reverse
+from advshape.regularize import KL, Deviation, Regularization, falling, regularization
 from advshape.rewards import advantages
 from advshape.surrogate import (
     GRPO,
@@ -38,30 +41,38 @@ __version__ = "0.1.0"
 
 __all__ = [
     "GRPO",
+    "KL",
     "AdvantageEstimator",
     "AdvantageTable",
     "AdvshapeError",
     "AllOfK",
     "Beta",
     "BetaFamily",
+    "Deviation",
     "Entropy",
     "Expression",
     "FiniteSurrogate",
     "Focal",
     "GRPOJoint",
     "Identity",
+    "IntegratedSurrogate",
     "LogLikelihood",
     "LogOdds",
     "MajorityOfK",
     "PassAtK",
+    "Regularization",
+    "Reversal",
     "RiskSensitive",
     "SkewR",
     "Sum",
     "Surrogate",
     "Variance",
     "advantages",
+    "compare",
+    "describe",
     "estimator",
     "estimators",
+    "falling",
     "fit_prior",
     "make_surrogate",
     "minimum_mse",
@@ -69,5 +80,6 @@ __all__ = [
     "pass_at_k",
     "pass_hat_k",
     "plug_in",
+    "regularization",
     "unbiased",
 ]

@@ -15,6 +15,7 @@ from typing import Any
 from advshape import forward, surrogate
 from advshape.catalogue import pass_at_k, policy_gradient, reward_level
 from advshape.errors import AdvshapeError
+from advshape.expression import parse
 from advshape.table import AdvantageEstimator
 
 __all__ = ["estimator", "estimators", "make_surrogate"]
@@ -61,15 +62,18 @@ def estimator(spec: str | Mapping[str, Any], /, **parameters: Any) -> AdvantageE
 
 
 def make_surrogate(spec: str, /, **parameters: Any) -> surrogate.Surrogate:
-    """The surrogate that a class name or a spec such as "PassAtK(k=8)" describes.
+    """The surrogate that a class name, a spec such as "PassAtK(k=8)" or a formula of rho (see `parse`) describes.
 
     >>> make_surrogate("PassAtK(k=8)")
     PassAtK(k=8)
+    >>> make_surrogate("1-(1-rho)**8 + strength*entropy(rho)", strength=0.1)
+    1 - (1 - rho)**8 + 0.1*entropy(rho)
     """
     known = {name: getattr(surrogate, name) for name in _surrogate_names()}
+    plain = _SPEC.fullmatch(spec) if isinstance(spec, str) and len(spec) <= 1000 else None
+    if plain is None or plain.group(1) not in known:
+        return parse(spec, **parameters)
     name, found = _parse(spec)
-    if name not in known:
-        raise AdvshapeError(f"unknown surrogate {name!r}{nearest(name, known)}; known: {', '.join(known)}")
     return _call(name, known[name], {**found, **parameters})
 
 

@@ -1,0 +1,285 @@
+"""Which of these estimators should I use? Bias, variance, error, and where the gradient goes, side by side.
+
+The model behind every number: n independent on-policy rollouts; scores of one norm S whatever the reward, cross terms
+between rollouts neglected (isotropic scores); ||grad logit rho|| = G for every prompt, so that a prompt's gradient
+is omega G with omega_n(rho) = rho (1-rho) F_n'(rho). Errors are in units of G^2, noise enters through
+signal = (G^2 / S^2) x groups per prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from advshape.bernstein import FloatArray, log_choose
+from advshape.catalogue import estimator as named
+from advshape.errors import AdvshapeError
+from advshape.forward import _quadrature
+from advshape.prior import Beta
+from advshape.regularize import falling, warning
+from advshape.surrogate import Sum, Surrogate
+from advshape.table import DEFAULT_PRIOR, AdvantageEstimator, AdvantageTable
+
+__all__ = [
+    "Description",
+    "alignment",
+    "compare",
+    "curves",
+    "describe",
+    "error",
+    "findings",
+    "scale_factor",
+    "share_by_count",
+    "share_by_rate",
+    "table_text",
+]
+
+SIGNALS = (16.0, 64.0, 1024.0)
+BINS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
+Scale = Literal["none", "rms", "rloo"]
+
+
+@dataclass(frozen=True)
+class Description:
+    """What one estimator does at group size n; every field is a plain value, `as_row` is JSON-able.
+
+    rms_bias: sqrt(E[(omega_n - omega)^2]) under the prior; bias_share: rms_bias over sqrt(E[omega^2]);
+    alignment: the cosine of omega_n and omega, 1 where they differ by a constant only; second_moment:
+    E[sum A^2 / n^2]; error: {signal: mean squared error}; at_zero, at_one: F_n'(0), F_n'(1); peak: counts c with the
+    largest eta(c); silent: counts with no gradient; shares: signed share of the expected gradient by difficulty bin;
+    negative_weights: whether right answers are pushed down for some count. None where no target is known.
+    """
+
+    name: str
+    surrogate: str | None
+    n: int
+    kind: str
+    centered: bool
+    rms_bias: float | None
+    bias_share: float | None
+    alignment: float | None
+    second_moment: float
+    error: dict[float, float] | None
+    at_zero: float
+    at_one: float
+    peak: tuple[int, ...]
+    silent: tuple[int, ...]
+    shares: tuple[float, ...]
+    negative_weights: bool
+
+    def as_row(self) -> dict[str, Any]:
+        """The fields as a dictionary for JSON."""
+        return asdict(self)
+
+
+def describe(
+    estimator: AdvantageEstimator | str,
+    n: int,
+    prior: Beta = DEFAULT_PRIOR,
+    target: Surrogate | None = None,
+    scale: Scale = "none",
+) -> Description:
+    """Bias, variance and emphasis of one estimator at group size n, averaged over a prior on success rates.
+
+    estimator: an estimator or its name; target: the objective to judge it by (default: its own surrogate); prior:
+    Beta(a, b) with a, b > 0; scale: see `scale_factor`; the target is scaled along where it is the estimator's own.
+    Raises AdvshapeError below the estimator's smallest n.
+
+    >>> describe("grpo", 8).at_zero.__round__(6)   # sqrt(n - 1)
+    2.645751
+    >>> describe("pass_at_k(k=4)", 8).rms_bias < 1e-12
+    True
+    """
+    found = named(estimator) if isinstance(estimator, str) else estimator
+    plain = found.table(n)
+    factor = scale_factor(plain, scale, prior)
+    table, aim = plain.scaled(factor), target
+    if target is None and found.surrogate is not None:
+        aim = Sum(((factor, found.surrogate),))
+    bias = size = ratio = errors = None
+    if aim is not None:
+        squared, _, aim_size = _moments(table, aim, prior)
+        bias, ratio = float(np.sqrt(squared)), alignment(table, aim, prior)
+        size = bias / float(np.sqrt(aim_size)) if aim_size > 0 else None
+        errors = dict(zip(SIGNALS, error(table, aim, SIGNALS, prior).tolist(), strict=True))
+    eta = table.eta
+    return Description(
+        name=found.name, surrogate=repr(found.surrogate) if found.surrogate else None, n=n, kind=found.kind,
+        centered=table.centered, rms_bias=bias, bias_share=size, alignment=ratio,
+        second_moment=float(prior.counts(n) @ table.mean_square / n), error=errors,
+        at_zero=float(table.weight[0]), at_one=float(table.weight[-1]),
+        peak=tuple(np.flatnonzero(eta >= eta.max() * (1 - 1e-9)).tolist()),
+        silent=tuple(np.flatnonzero(eta == 0).tolist()), shares=tuple(share_by_rate(table, BINS, prior).tolist()),
+        negative_weights=bool((table.weight < -1e-12 * eta.max()).any()),
+    )  # fmt: skip
+
+
+def compare(
+    estimators: Iterable[AdvantageEstimator | str],
+    n: int,
+    prior: Beta = DEFAULT_PRIOR,
+    target: Surrogate | None = None,
+    scale: Scale = "none",
+) -> list[Description]:
+    """`describe` for several estimators at one n; raises for one that needs more rollouts, naming it.
+
+    target: one objective for all, for instance the one that is wanted; None judges each by its own.
+
+    >>> [row.peak for row in compare(["grpo", "passk_training(k=4)"], 32)]   # Chen et al.: at 50% and at 25%
+    [(16,), (8,)]
+    """
+    return [describe(one, n, prior, target, scale) for one in estimators]
+
+
+def table_text(rows: Sequence[Description]) -> str:
+    """The comparison as text, one line per estimator."""
+    head = ["estimator", "kind", "bias", "alignment", "2nd moment", *(f"error@{s:g}" for s in SIGNALS)]
+    head += ["F_n'(0)", "F_n'(1)", "peak c", *(f"{a:g}-{b:g}" for a, b in pairwise(BINS))]
+    body = [_cells(row) for row in rows]
+    widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
+    return "\n".join(
+        "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in [head, *body]
+    )
+
+
+def error(table: AdvantageTable, target: Surrogate, signal: ArrayLike, prior: Beta = DEFAULT_PRIOR) -> FloatArray:
+    """Mean squared error E[(omega_n - omega)^2] + E[second moment] / signal, in units of G^2; shape of `signal`.
+
+    signal: (G^2 / S^2) x groups per prompt: more visits to the same prompt average the noise and leave the bias. With
+    prompts that share no direction, a larger batch of prompts shrinks bias^2 and noise alike, so signal does not grow;
+    with prompts that move the same direction, count them as visits. Theory: minimum mean squared error.
+    """
+    levels = np.asarray(signal, dtype=np.float64)
+    if not np.all(levels > 0):
+        raise AdvshapeError(f"signal must be positive, got {signal!r}; 64 is a usual value")
+    bias, _, _ = _moments(table, target, prior)
+    return bias + float(prior.counts(table.n) @ table.mean_square) / table.n / levels
+
+
+def alignment(table: AdvantageTable, target: Surrogate, prior: Beta = DEFAULT_PRIOR) -> float:
+    """E[omega_n omega] / sqrt(E[omega_n^2] E[omega^2]) under the prior: 1 exactly where F_n' is a multiple of F'."""
+    bias, size, aim = _moments(table, target, prior)
+    return float((size + aim - bias) / (2 * np.sqrt(size * aim))) if size > 0 and aim > 0 else float("nan")
+
+
+def share_by_count(table: AdvantageTable, prior: Beta = DEFAULT_PRIOR) -> FloatArray:
+    """Share of the expected absolute advantage spent on groups with c right, P(c) eta(c) normalised; shape (n + 1,)."""
+    mass = prior.counts(table.n) * table.eta
+    if not mass.sum() > 0:
+        raise AdvshapeError("a table that is zero everywhere spends nothing; there are no shares")
+    return mass / mass.sum()
+
+
+def share_by_rate(table: AdvantageTable, bins: ArrayLike = BINS, prior: Beta = DEFAULT_PRIOR) -> FloatArray:
+    """Signed share of the expected gradient omega_n(rho) by difficulty, shape (len(bins) - 1,).
+
+    bins: rising edges from 0 to 1. Exact: omega_n times the Beta density is a sum of Beta densities. Absolute
+    values add up to 1; a negative share says that prompts of that difficulty are pushed down.
+
+    >>> share_by_rate(named("rloo").table(8), [0, 0.5, 1], Beta(1, 1)).round(6)
+    array([0.5, 0.5])
+    """
+    from scipy.special import betainc, betaln
+
+    edges = np.asarray(bins, dtype=np.float64)
+    if edges.ndim != 1 or len(edges) < 2 or edges[0] != 0 or edges[-1] != 1 or not np.all(np.diff(edges) > 0):
+        raise AdvshapeError(f"bins must rise from 0 to 1, got {bins!r}; use for instance [0, 0.1, 0.5, 1]")
+    n, j = table.n, np.arange(table.n)
+    prior.counts(1)  # a clear error where the prior is no distribution
+    a, b = float(np.asarray(prior.a)), float(np.asarray(prior.b))
+    high, low = a + j + 1, b + n - j
+    mass = np.exp(log_choose(n - 1, j) + betaln(high, low) - betaln(a, b)) * table.weight
+    share = np.diff(betainc(high, low, edges[:, None]), axis=0) @ mass
+    total = np.abs(share).sum()
+    return share / total if total > 0 else share
+
+
+def scale_factor(table: AdvantageTable, convention: Scale, prior: Beta = DEFAULT_PRIOR) -> float:
+    """The factor that brings a table to a convention.
+
+    "none": 1, the objective's own units, for exact gradients and Adam without clipping. "rms": unit root mean square in
+    mixed groups, as GRPO's, so that clipping and a fixed learning rate meet advantages of one size. "rloo": the same
+    mean pull E[omega_n] as RLOO under the prior, so that progress per step is compared at equal speed.
+    """
+    if convention == "none":
+        return 1.0
+    if convention == "rms":
+        return 1 / table.rms(prior) if table.rms(prior) > 0 else 1.0
+    if convention != "rloo":
+        raise AdvshapeError(f"unknown scale {convention!r}; use 'none', 'rms' or 'rloo'")
+    nodes, mass = _quadrature(prior)
+    natural = nodes * (1 - nodes)
+    pull = float(mass @ (natural * table.surrogate().derivative(nodes)))
+    if not pull > 0:
+        raise AdvshapeError("this table has no positive mean pull, so it cannot match RLOO's; use scale='rms'")
+    return float(mass @ natural) / pull
+
+
+def curves(table: AdvantageTable, target: Surrogate, rho: ArrayLike) -> dict[str, FloatArray]:
+    """F_n, F, their slopes, the bias of the slope and the second moment at rho; each of rho's shape. F_n(0) = 0.
+
+    >>> sorted(curves(named("rloo").table(4), named("rloo").surrogate, [0.1, 0.9]))
+    ['aim', 'aim_slope', 'bias', 'finite', 'finite_slope', 'rho', 'second_moment']
+    """
+    finite = table.surrogate()
+    return {
+        "rho": np.asarray(rho, dtype=np.float64),
+        "finite": finite.value(rho),
+        "aim": target.value(rho),
+        "finite_slope": finite.derivative(rho),
+        "aim_slope": target.derivative(rho),
+        "bias": table.bias(target, rho),
+        "second_moment": table.second_moment(rho),
+    }
+
+
+def findings(estimator: AdvantageEstimator, n: int) -> list[str]:
+    """What a user must know: where the objective falls, which counts push right answers down, an infinite pull.
+
+    >>> from advshape.forward import plug_in
+    >>> from advshape.surrogate import Entropy, Identity
+    >>> for line in findings(plug_in(Identity() + 1.0 * Entropy()), 8): print(line)
+    F falls for rho in (0.7311, 1): right answers are pushed down there; weaken the regulariser
+    right answers are pushed down in groups where 6, 7 of the other 7 are right
+    F'(0) = inf, but with n = 8 F_n'(0) = 2.578: hopeless prompts are pulled far less than F says
+    F'(1) = -inf, but with n = 8 F_n'(1) = -0.8277: solved prompts are pulled far less than F says
+    """
+    table, out = estimator.table(n), []
+    aim = estimator.surrogate
+    if aim is not None and falling(aim):
+        out.append(warning(falling(aim)))
+    down = np.flatnonzero(table.weight < -1e-12 * table.eta.max())
+    if down.size:
+        shown = ", ".join(str(j) for j in down)
+        out.append(f"right answers are pushed down in groups where {shown} of the other {n - 1} are right")
+    for end, who in ((0, "hopeless"), (1, "solved")):
+        slope = float(aim.derivative(float(end))) if aim is not None else 0.0
+        if np.isinf(slope):
+            pull = float(table.weight[-end])
+            out.append(
+                f"F'({end}) = {slope:g}, but with n = {n} F_n'({end}) = {pull:.4g}: {who} prompts are pulled far less "
+                "than F says"
+            )
+    return out
+
+
+def _moments(table: AdvantageTable, target: Surrogate, prior: Beta) -> tuple[float, float, float]:
+    """E[(omega_n - omega)^2], E[omega_n^2], E[omega^2] under the prior."""
+    nodes, mass = _quadrature(prior)
+    natural = nodes * (1 - nodes)
+    finite, aim = natural * table.surrogate().derivative(nodes), natural * target.derivative(nodes)
+    return float(mass @ (finite - aim) ** 2), float(mass @ finite**2), float(mass @ aim**2)
+
+
+def _cells(row: Description) -> list[str]:
+    errors = row.error or {}
+    numbers = [row.rms_bias, row.alignment, row.second_moment, *(errors.get(s) for s in SIGNALS)]
+    numbers += [row.at_zero, row.at_one]
+    shown = ["-" if x is None else "0" if abs(x) < 5e-12 else f"{x:.4g}" for x in numbers]
+    peak = ", ".join(str(c) for c in row.peak) if len(row.peak) < 4 else f"{row.peak[0]}..{row.peak[-1]}"
+    return [row.name, row.kind, *shown, peak, *(f"{share:.0%}" for share in row.shares)]
