@@ -16,6 +16,7 @@ from advshape.analysis import compare, describe
 from advshape.catalogue import estimator, estimators, make_surrogate
 from advshape.errors import AdvshapeError
 from advshape.expression import Expression, parse
+from advshape.formulas import IntegratedSurrogate
 from advshape.forward import minimum_mse, plug_in, unbiased
 from advshape.passk import pass_at_k, pass_hat_k
 from advshape.prior import Beta, fit_prior
@@ -51,6 +52,7 @@ __all__ = [
     "Deviation",
     "Entropy",
     "Expression",
+    "Finding",
     "FiniteSurrogate",
     "Focal",
     "GRPOJoint",
@@ -81,5 +83,6 @@ __all__ = [
     "pass_hat_k",
     "plug_in",
     "regularization",
+    "reverse",
     "unbiased",
 ]

@@ -17,7 +17,6 @@ __all__ = ["Arrays", "Finding", "Measured", "measure", "staircase"]
 
 Arrays = Literal["auto", "numpy", "torch"]
 _PRECISION = {"float64": 1e-9, "float32": 1e-5, "float16": 2e-2, "bfloat16": 5e-2}
-OUTSIDE = ("random", "order", "place", "batch", "not finite", "raises", "shape")
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,7 @@ class Caller:
     precision: float = 1e-9
 
     def __call__(self, groups: FloatArray, dtype: str = "float64") -> FloatArray:
+        result: FloatArray
         given, before = self._array(groups, dtype), self._array(groups, dtype)
         try:
             with np.errstate(all="ignore"):
@@ -83,7 +83,8 @@ class Caller:
         if dtype == "float64":
             self.precision = max(self.precision, _PRECISION.get(name, 1e-9))
         self._mutation(groups, given, before)
-        return np.array(found, dtype=np.float64)
+        result = np.array(found, dtype=np.float64)
+        return result
 
     def _array(self, groups: FloatArray, dtype: str) -> Any:
         if self.library == "numpy":
@@ -115,15 +116,8 @@ def measure(function: Callable[[Any], Any], n: int, rng: np.random.Generator, ar
     except Refused:
         findings.append(_raising(call, groups))
         return Measured(None, None, None, tuple(findings), False, call.precision)
-    for check in (_random, _order, _batch):
-        found = _smallest(check, call, n, rng)
-        if found is not None:
-            findings.append(found)
-            break
-    else:
-        found = None
-    if found is None and differ(base, call(groups), call.precision).any():
-        found = Finding("random", "it changes as it is called: the first and the last call on the same rewards differ")
+    found = _outside(call, base, n, rng)
+    if found is not None:
         findings.append(found)
     findings.extend(_other_types(call, base, groups, arrays))
     c = np.arange(n + 1)
@@ -137,6 +131,20 @@ def measure(function: Callable[[Any], Any], n: int, rng: np.random.Generator, ar
         findings.append(Finding("batch scale", text))
     positive_, negative_ = table if table is not None else (None, None)
     return Measured(positive_, negative_, weight_, tuple(findings), weight_ is not None, call.precision)
+
+
+def _outside(call: Caller, base: FloatArray, n: int, rng: np.random.Generator) -> Finding | None:
+    """The first thing that makes the rule no function of the group's counts."""
+    try:
+        for check in (_random, _order, _batch):
+            found = _smallest(check, call, n, rng)
+            if found is not None:
+                return found
+        if differ(base, call(staircase(n)), call.precision).any():
+            return Finding("random", "it changes as it is called: the first and the last call on one batch differ")
+    except Refused as error:
+        return Finding("raises", f"it takes some batches of 0/1 groups and not others: {error}")
+    return None
 
 
 def differ(a: FloatArray, b: FloatArray, precision: float) -> FloatArray:
@@ -227,25 +235,27 @@ def _patterns(n: int, rng: np.random.Generator) -> FloatArray:
 
 def _order(call: Caller, n: int, rng: np.random.Generator) -> Finding | None:
     """In ONE batch, equal rewards of a group, and groups with equal counts, must get equal advantages."""
-    groups = np.concatenate([staircase(n), _patterns(n, rng)])
+    mixed = _patterns(n, rng)
+    mixed = mixed[(mixed.sum(1) % n) > 0]  # first and last in the batch: a dead group's 0 would hide what happens there
+    groups = np.concatenate([mixed, staircase(n), mixed[::-1]])
     found = call(groups)
+    middle = found[len(mixed) : len(mixed) + n + 1]
     count = groups.sum(1).astype(int)
-    model = np.where(groups == 1, found[count, 0][:, None], found[count, -1][:, None])  # read off the staircase
-    for row in np.flatnonzero(differ(found, model, call.precision).any(-1)):
+    model = np.where(groups == 1, middle[count, 0][:, None], middle[count, -1][:, None])
+    rows, first = np.flatnonzero(differ(found, model, call.precision).any(-1)).tolist(), staircase(n)
+    for row in rows[:64]:
         own, c = groups[row], count[row]
         for value, word in ((1.0, "right"), (0.0, "wrong")):
             same = found[row][own == value]
             if len(same) and differ(same, np.full(len(same), same[0]), call.precision).any():
                 text = f"equal rewards get unequal advantages ({word} ones): {_row(own)} gives {_row(found[row])}"
                 return Finding("order", text, _rows(own), _rows(found[row]))
-        alone, sorted_ = call(own[None])[0], call(groups[c][None])[0]
+        alone, sorted_ = call(own[None])[0], call(first[c][None])[0]
         ends = (np.sort(alone), np.sort(sorted_))
         if differ(*ends, call.precision).any():
-            text = f"it depends on the order of a group: {_row(groups[c])} gives {_row(sorted_)}, {_row(own)} {_row(alone)}"
-            return Finding("order", text, _rows(groups[c], own), _rows(sorted_, alone))
-    rows = np.flatnonzero(differ(found, model, call.precision).any(-1))
-    if len(rows):
-        row = int(rows[0])
+            text = f"the order of a group matters: {_row(first[c])} gives {_row(sorted_)}, {_row(own)} {_row(alone)}"
+            return Finding("order", text, _rows(first[c], own), _rows(sorted_, alone))
+    for row in rows[:1]:
         text = f"the same group gets other advantages at another place in the batch: {_row(groups[row])}"
         return Finding("place", text, _rows(groups[row]), _rows(found[row], model[row]))
     return None
@@ -271,6 +281,7 @@ def _mates(n: int, rng: np.random.Generator) -> Iterator[tuple[str, FloatArray]]
     yield "every count", groups
     yield "all right", np.repeat(groups[[n]], n + 1, axis=0)
     yield "all wrong", np.repeat(groups[[0]], n + 1, axis=0)
+    yield "every pattern", _patterns(n, rng)
     yield "random", rng.permutation(groups[rng.integers(0, n + 1, size=2 * n + 1)])
 
 
@@ -280,7 +291,10 @@ def _up_to_scale(
     """A batch scale times a table? The weights, and perhaps the table, measured beside different batch mates."""
     groups, weights, offsets = staircase(n), [], []
     for _, mates in _mates(n, rng):
-        found = call(np.concatenate([groups, mates]))[: n + 1]
+        try:
+            found = call(np.concatenate([groups, mates]))[: n + 1]
+        except Refused:
+            return None, None, ""
         weights.append(found[1:, 0] - found[:-1, -1])
         offsets.append(-found[:-1, -1])
     weight = weights[0]
@@ -289,14 +303,17 @@ def _up_to_scale(
         return None, None, ""
     scales = [float(w @ weight) / size for w in weights]
     precision = max(call.precision, 1e-7)  # an epsilon beside the batch's deviation is no exact scale
-    off = lambda values: [differ(v, s * values[0], precision).any() for v, s in zip(values, scales, strict=True)]
-    if any(s <= 0 for s in scales) or any(off(weights)):
+
+    def scaled(values: list[FloatArray]) -> bool:
+        return not any(differ(v, s * values[0], precision).any() for v, s in zip(values, scales, strict=True))
+
+    if any(s <= 0 for s in scales) or not scaled(weights):
         return None, None, ""
     spread = f"it varied by a factor of {max(scales) / min(scales):.3g} here"
-    if any(off(offsets)):
+    if not scaled(offsets):
         return None, weight, (
-            f"its weights are known up to a scale that the batch sets ({spread}), so the surrogate is too; its baseline "
-            "is the batch's own and no function of the group, so there is no table"
+            f"its weights, and so its surrogate, are known up to a scale that the batch sets ({spread}); "
+            "its baseline is the batch's own and no function of the group, so there is no table"
         )  # fmt: skip
     table = np.r_[0.0, weight - offsets[0]], np.r_[-offsets[0], 0.0]
     return table, weight, f"a table times a scale that the batch sets ({spread}): known up to that scale"

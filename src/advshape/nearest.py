@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 
 import numpy as np
 
@@ -15,9 +16,9 @@ from advshape.errors import AdvshapeError
 from advshape.surrogate import Sum, Surrogate, terms
 from advshape.table import AdvantageTable
 
-__all__ = ["Match", "nearest"]
+__all__ = ["Match", "nearest", "nearest_weights"]
 
-_FAVOURITES = ("reinforce", "rloo", "grpo")  # named first where a factor alone tells them from others
+_FAVOURITES = ("reinforce", "rloo", "grpo", "skew_r", "pass_at_k", "rloo_k", "reinforce_k")  # of equals, named first
 _FAMILIES = {  # entries with a continuous parameter, and the range that is searched
     "skew_r": ("strength", 0.0, 1.0),
     "weighted_reinforce": ("strength", -3.0, 3.0),
@@ -45,15 +46,19 @@ class Match:
 
     @property
     def surrogate(self) -> Surrogate | None:
-        """factor times the entry's surrogate; None where the match is not exact or the entry has none."""
+        """factor times the entry's surrogate; None where the match is not exact, the entry has none, or entries with
+        different surrogates share this table (at n = 2 many do)."""
         aim = estimator(self.name).surrogate if self.exact else None
-        if aim is None or self.factor == 1:
+        if aim is None or not all(_agree(aim, estimator(name).surrogate) for name in self.also):
+            return None
+        if self.factor == 1:
             return aim
         return Sum(tuple((self.factor * w, f) for w, f in terms(aim)))
 
     def __str__(self) -> str:
         times = "" if self.factor == 1 else f" x {self.factor:.4g}"
-        also = f" (the same table as {', '.join(self.also)})" if self.also else ""
+        others = [name for name in self.also if not name.endswith("=1)")]
+        also = f" (the same table as {', '.join(others[:3])}{', ...' if len(others) > 3 else ''})" if others else ""
         if not self.exact:
             return f"no entry; nearest is {self.name}{times}, off by {self.error:.1%} of the largest advantage"
         if self.same == "weights":
@@ -84,16 +89,36 @@ def nearest(table: AdvantageTable, known: FloatArray | None = None, tolerance: f
     same = [m for m in matches if m.exact]
     if same:
         return _best(same)
-    for match in (*_grpo(table, use, exact), *_beta_family(table, use, exact), *_families(target, n, use, exact)):
+    for match in chain(_grpo(table, use, exact), _families(target, n, use, exact), _beta_family(table, use, exact)):
         if match.exact:
             return match
         matches.append(match)
     if use[0, 1:].all() and use[1, :-1].all():
-        weights = [_compare(table.weight, entry.weight, name, exact, "weights") for name, entry in _entries(n)]
-        same = [m for m in weights if m is not None and m.exact]
-        if same:
-            return _best(same)
+        same_weights = nearest_weights(table.weight, tolerance)
+        if same_weights is not None:
+            return same_weights
     return min(matches, key=lambda m: m.error, default=None)
+
+
+def nearest_weights(weight: FloatArray, tolerance: float = 1e-9) -> Match | None:
+    """The entry with these weights (n,) up to a positive factor: the same objective; None where there is none.
+
+    >>> print(nearest_weights(np.full(8, 3.0)))
+    reinforce x 3 in its weights: the same objective with another baseline
+    """
+    found = [
+        _compare(weight, entry.weight, name, max(tolerance, 1e-9), "weights") for name, entry in _entries(len(weight))
+    ]
+    same = [m for m in found if m is not None and m.exact]
+    return _best(same) if same else None
+
+
+def _agree(a: Surrogate, b: Surrogate | None) -> bool:
+    rho = np.linspace(0.05, 0.95, 19)
+    if b is None:
+        return False
+    slopes = a.derivative(rho), b.derivative(rho)
+    return bool(np.allclose(slopes[0] * slopes[1].mean(), slopes[1] * slopes[0].mean(), rtol=1e-6))
 
 
 def _flat(table: AdvantageTable, use: FloatArray) -> FloatArray:
@@ -113,7 +138,7 @@ def _compare(target: FloatArray, entry: FloatArray, name: str, exact: float, sam
 
 def _best(same: list[Match]) -> Match:
     """Factor 1 first, then the names that everyone knows, then catalogue order."""
-    order = sorted(same, key=lambda m: (m.factor != 1, m.name not in _FAVOURITES, "(" in m.name))
+    order = sorted(same, key=lambda m: (m.factor != 1, "(" in m.name, m.name.partition("(")[0] not in _FAVOURITES))
     best = order[0]
     also = tuple(m.name for m in order[1:] if np.isclose(m.factor, best.factor, rtol=1e-6))
     return Match(best.name, best.factor, best.error, True, best.same, also)
@@ -124,7 +149,8 @@ def _entries(n: int) -> tuple[tuple[str, AdvantageTable], ...]:
     found = []
     for spec in _specs(n):
         try:
-            found.append((spec, estimator(spec).table(n)))
+            with np.errstate(all="ignore"):
+                found.append((spec, estimator(spec).table(n)))
         except AdvshapeError:
             continue  # this k or this n does not exist for it
     return tuple(found)
@@ -208,7 +234,7 @@ def _families(target: FloatArray, n: int, use: FloatArray, exact: float) -> Iter
     for name, (key, low, high) in _FAMILIES.items():
 
         def at(value: float, name: str = name, key: str = key) -> Match | None:
-            spec = f"{name}({key}={value!r})"
+            spec = f"{name}({key}={float(value)!r})"
             try:
                 return _compare(target, _flat(estimator(spec).table(n), use), spec, exact)
             except AdvshapeError:

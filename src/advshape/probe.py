@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from advshape.bernstein import FloatArray
-from advshape.blackbox import OUTSIDE, Arrays, Finding, measure, staircase
+from advshape.blackbox import Arrays, Finding, measure, staircase
 from advshape.catalogue import estimator
 from advshape.errors import AdvshapeError
 from advshape.formulas import Formula, IntegratedSurrogate, plug_in_table
-from advshape.nearest import Match, nearest
+from advshape.nearest import Match, nearest, nearest_weights
 from advshape.surrogate import Surrogate
 from advshape.table import AdvantageEstimator, AdvantageTable, FiniteSurrogate
 
 __all__ = ["Finding", "Reversal", "reverse"]
 
+Counts = NDArray[np.integer[Any]]
 Target = str | AdvantageEstimator | AdvantageTable | tuple[Formula, Formula] | Callable[[Any], Any]
 
 
@@ -29,7 +31,8 @@ class Reversal:
     table: its AdvantageTable; None where it is no function of the group's counts. surrogate: what it really maximises
     with n rollouts, exactly; None outside the class (never a wrong one). population: the surrogate as n grows, known
     for an exact match in the catalogue and for formulas. findings: what to know, each with its smallest example.
-    nearest: the catalogue's name for it, with factor and epsilon; match: the same as data.
+    nearest: the catalogue's name for it, with factor and epsilon; match: the same as data. scale_free: the batch sets
+    the scale, so table, surrogate and factor are known up to one number.
     """
 
     n: int
@@ -38,10 +41,15 @@ class Reversal:
     findings: tuple[Finding, ...] = ()
     match: Match | None = None
     population: Surrogate | None = field(default=None, repr=False)
+    scale_free: bool = False
 
     @property
     def nearest(self) -> str | None:
-        return None if self.match is None else str(self.match)
+        if self.match is None:
+            return None
+        if self.scale_free and self.match.exact:
+            return f"{replace(self.match, factor=1.0, also=())}, up to the batch's scale"
+        return str(self.match)
 
     @property
     def outside(self) -> bool:
@@ -49,7 +57,9 @@ class Reversal:
         return self.surrogate is None
 
     def __str__(self) -> str:
-        lines = [f"n = {self.n}: " + (f"this is {self.match}" if self.match and self.match.exact else self._unnamed())]
+        lines = [
+            f"n = {self.n}: " + (f"this is {self.nearest}" if self.match and self.match.exact else self._unnamed())
+        ]
         if self.population is not None:
             lines.append(f"maximises {self.population!r} as n grows")
         if self.surrogate is not None:
@@ -121,16 +131,17 @@ def _of_function(function: Callable[[Any], Any], n: int, rng: np.random.Generato
     seen = measure(function, n, rng, arrays)
     finite = seen.weight is not None and bool(np.all(np.isfinite(seen.weight)))
     if seen.positive is None or seen.negative is None:
-        surrogate = FiniteSurrogate(seen.weight) if seen.weight is not None and finite else None
-        return Reversal(n, None, surrogate, seen.findings)
+        if seen.weight is None or not finite:
+            return Reversal(n, None, None, seen.findings)
+        surrogate, match = FiniteSurrogate(seen.weight), nearest_weights(seen.weight, seen.precision)
+        return Reversal(n, None, surrogate, seen.findings, match, scale_free=seen.scale_free)
     if not finite:
         known = np.stack([np.isfinite(seen.positive), np.isfinite(seen.negative)])
-        rest = AdvantageTable(np.nan_to_num(seen.positive, posinf=0, neginf=0),
-                              np.nan_to_num(seen.negative, posinf=0, neginf=0))  # fmt: skip
+        rest = AdvantageTable(*(np.nan_to_num(x, posinf=0, neginf=0) for x in (seen.positive, seen.negative)))
         return Reversal(n, None, None, seen.findings, nearest(rest, known, seen.precision))
     found = _of_table(AdvantageTable(seen.positive, seen.negative), seen.findings, seen.precision)
     if seen.scale_free:
-        return Reversal(n, found.table, found.surrogate, found.findings, found.match)
+        return replace(found, population=None, scale_free=True)
     return found
 
 
@@ -167,20 +178,15 @@ def _about(table: AdvantageTable, precision: float) -> Iterator[Finding]:
         yield Finding("dead groups", text)
 
 
-def _finding(kind: str, text: str, table: AdvantageTable, groups: FloatArray, counts: FloatArray) -> Finding:
+def _finding(kind: str, text: str, table: AdvantageTable, groups: FloatArray, counts: Counts) -> Finding:
     c = int(counts[0])
     values = np.where(groups[c] == 1, table.positive[c], table.negative[c])
     return Finding(kind, text, (tuple(groups[c].tolist()),), (tuple(values.tolist()),))
 
 
-def _counts(counts: FloatArray) -> str:
+def _counts(counts: Counts) -> str:
     """0, 1, 2 as 0-2."""
     first, last = int(counts[0]), int(counts[-1])
     if len(counts) > 2 and last - first == len(counts) - 1:
         return f"{first}-{last}"
     return ", ".join(str(int(c)) for c in counts[:8]) + (", ..." if len(counts) > 8 else "")
-
-
-def is_outside(finding: Finding) -> bool:
-    """Whether a finding of this kind leaves the rule without a table."""
-    return finding.kind in OUTSIDE
