@@ -22,7 +22,7 @@ from advshape.errors import AdvshapeError
 from advshape.forward import _quadrature
 from advshape.prior import Beta
 from advshape.regularize import falling, warning
-from advshape.surrogate import Sum, Surrogate
+from advshape.surrogate import Sum, Surrogate, non_polynomial_terms
 from advshape.table import DEFAULT_PRIOR, AdvantageEstimator, AdvantageTable
 
 __all__ = [
@@ -138,7 +138,7 @@ def compare(
 
 def table_text(rows: Sequence[Description]) -> str:
     """The comparison as text, one line per estimator."""
-    head = ["estimator", "kind", "bias", "alignment", "2nd moment", *(f"error@{s:g}" for s in SIGNALS)]
+    head = ["estimator", "to its own F", "bias", "alignment", "2nd moment", *(f"error@{s:g}" for s in SIGNALS)]
     head += ["F_n'(0)", "F_n'(1)", "peak c", *(f"{a:g}-{b:g}" for a, b in pairwise(BINS))]
     body = [_cells(row) for row in rows]
     widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
@@ -243,29 +243,41 @@ def findings(estimator: AdvantageEstimator, n: int) -> list[str]:
 
     >>> from advshape.forward import plug_in
     >>> from advshape.surrogate import Entropy, Identity
-    >>> for line in findings(plug_in(Identity() + 1.0 * Entropy()), 8): print(line)
+    >>> for line in findings(plug_in(Identity() + Entropy()), 8): print(line)
+    no unbiased table exists for any n: the derivative of Entropy() is no polynomial in rho
     F falls for rho in (0.7311, 1): right answers are pushed down there; weaken the regulariser
     right answers are pushed down in groups where 6, 7 of the other 7 are right
-    F'(0) = inf, but with n = 8 F_n'(0) = 2.578: hopeless prompts are pulled far less than F says
-    F'(1) = -inf, but with n = 8 F_n'(1) = -0.8277: solved prompts are pulled far less than F says
+    F'(0) = inf, which no table reaches: with n = 8 prompts that are hardly ever solved are pulled by F_n'(0) = 2.578
+    F'(1) = -inf, which no table reaches: with n = 8 prompts that are nearly always solved are pulled
+    by F_n'(1) = -0.8277
     """
     table, out = estimator.table(n), []
     aim = estimator.surrogate
-    if aim is not None and falling(aim):
-        out.append(warning(falling(aim)))
+    if aim is not None:
+        out += _why_biased(aim, n) + ([warning(falling(aim))] if falling(aim) else [])
     down = np.flatnonzero(table.weight < -1e-12 * table.eta.max())
     if down.size:
         shown = ", ".join(str(j) for j in down)
         out.append(f"right answers are pushed down in groups where {shown} of the other {n - 1} are right")
-    for end, who in ((0, "hopeless"), (1, "solved")):
+    for end, who in ((0, "hardly ever"), (1, "nearly always")):
         slope = float(aim.derivative(float(end))) if aim is not None else 0.0
         if np.isinf(slope):
-            pull = float(table.weight[-end])
+            pull = f"F_n'({end}) = {float(table.weight[-end]):.4g}"
             out.append(
-                f"F'({end}) = {slope:g}, but with n = {n} F_n'({end}) = {pull:.4g}: {who} prompts are pulled far less "
-                "than F says"
+                f"F'({end}) = {slope:g}, which no table reaches: with n = {n} prompts that are {who} solved are pulled "
+                f"by {pull}"
             )
     return out
+
+
+def _why_biased(aim: Surrogate, n: int) -> list[str]:
+    """Why no unbiased table exists, or nothing where one does."""
+    if aim.degree is None:
+        named_terms = ", ".join(repr(f) for f in non_polynomial_terms(aim))
+        return [f"no unbiased table exists for any n: the derivative of {named_terms} is no polynomial in rho"]
+    if aim.degree > n - 1:
+        return [f"no unbiased table exists with n = {n}: F' has degree {aim.degree}, which needs n >= {aim.degree + 1}"]
+    return []
 
 
 def _moments(table: AdvantageTable, target: Surrogate, prior: Beta) -> tuple[float, float, float]:

@@ -94,12 +94,16 @@ def _add_tables(commands: Any) -> None:
     sub.add_argument("--json", action="store_true")
     sub.set_defaults(run=_estimators)
     sub = commands.add_parser("derive", help="objective -> advantage tables", allow_abbrev=False)
-    sub.add_argument("objective", help="a surrogate such as 'PassAtK(k=8)', or an estimator of the catalogue")
+    sub.add_argument("objective", help="a formula such as '1-(1-rho)**8 + 0.1*entropy(rho)', a surrogate such "
+                     "as 'PassAtK(k=8)', or an estimator of the catalogue")  # fmt: skip
     sub.add_argument("-n", type=int, default=16, help="rollouts per prompt (default 16)")
     sub.add_argument("--build", choices=["unbiased", "plug_in", "minimum_mse"],
                      help="default: unbiased where it exists, else plug_in")  # fmt: skip
     sub.add_argument("--baseline", choices=["centered", "leave_one_out", "zero"],
                      help="of the unbiased build; default: centered where it exists")  # fmt: skip
+    sub.add_argument("--against", metavar="NAMES", help="estimators to compare with, such as 'grpo,rloo_k(k=8)'")
+    sub.add_argument("--scale", choices=["none", "rms", "rloo"], default="none",
+                     help="bring the compared tables to unit rms or to RLOO's mean pull (default none)")  # fmt: skip
     sub.add_argument("--json", action="store_true")
     sub.set_defaults(run=_derive)
     sub = commands.add_parser("reverse", help="what does an estimator really optimise?", allow_abbrev=False)
@@ -196,7 +200,8 @@ def _estimators(options: argparse.Namespace) -> int:
 def _derive(options: argparse.Namespace) -> int:
     from advshape.cli_tables import derive
 
-    print(derive(options.objective, options.n, options.build, options.baseline, as_json=options.json))
+    print(derive(options.objective, options.n, options.build, options.baseline, options.json, options.against,
+                 options.scale))  # fmt: skip
     return DONE
 
 

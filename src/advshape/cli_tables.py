@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Sequence
-from typing import Any
+from itertools import pairwise
+from typing import Any, Literal
 
 import numpy as np
 
 import advshape as adv
+from advshape.analysis import BINS, Description, compare, findings, table_text
 from advshape.catalogue import ENTRIES
 from advshape.errors import AdvshapeError
 
@@ -67,23 +70,39 @@ def estimators_text() -> str:
     return "\n".join([*_columns([head, *cells]), "", note])
 
 
-def derive(objective: str, n: int, build: str | None, baseline: str | None, as_json: bool = False) -> str:
+def derive(
+    objective: str,
+    n: int,
+    build: str | None,
+    baseline: str | None,
+    as_json: bool = False,
+    against: str | None = None,
+    scale: Literal["none", "rms", "rloo"] = "none",
+) -> str:
     """The table of an objective at group size n, what it optimises, and its rivals; text or JSON.
 
-    Raises ``AdvshapeError`` for an unknown objective, an n that is too small, or a build that does not exist.
+    objective: an estimator, a surrogate or a formula of rho; against: estimators, separated by commas, to judge by the
+    same objective. Raises ``AdvshapeError`` for an unknown objective, an n that is too small, or a build that does not
+    exist.
     """
     estimator, spec = _resolve(objective, n, build, baseline)
     table = estimator.table(n)
-    rivals = _rivals(estimator, n)
+    rivals, notes = _rivals(estimator, n), findings(estimator, n)
+    others = [name for name in _split(against or "") if name]
+    rows = compare([estimator, *others], n, PRIOR, estimator.surrogate if scale == "none" else None, scale)
     if as_json:
-        return json.dumps({"spec": spec, **_table_json(estimator, table), "alternatives": rivals}, indent=1)
+        more = {"alternatives": rivals, "findings": notes, "compared": [row.as_row() for row in rows]}
+        return json.dumps({"spec": spec, **_table_json(estimator, table), **more}, indent=1)
     parts = [
         f"{estimator.name}: {estimator.kind}, {'' if table.centered else 'not '}centered, n = {n} "
         f"(needs n >= {estimator.smallest_n})",
+        *([_formula_text(estimator.surrogate)] if isinstance(estimator.surrogate, adv.Expression) else []),
+        *(["Findings:\n" + "\n".join(f"- {line}" for line in notes)] if notes else []),
         _table_text(table),
         "What it optimises with this n (F_n') against the objective (F'):\n" + _bias_text(estimator, table),
         "Alternatives for the same objective, averaged over rho ~ Beta(0.5, 1) (second moment: isotropic "
         "model):\n" + _rivals_text(rivals),
+        *([_against_text(rows, scale)] if others else []),
         "In TRL:\n"
         "    from advshape.adapters.trl import SurrogateGRPOTrainer\n"
         f"    trainer = SurrogateGRPOTrainer(..., estimator={spec!r})   # GRPOConfig(num_generations={n})",
@@ -120,7 +139,8 @@ def reverse(name: str, n: int, as_json: bool = False) -> str:
 
 def _resolve(objective: str, n: int, build: str | None, baseline: str | None) -> tuple[adv.AdvantageEstimator, Any]:
     """The estimator and how to name it in TRL's ``estimator=``."""
-    if objective.partition("(")[0].strip() in ENTRIES:
+    plain = re.fullmatch(r"\s*(\w+)\s*(?:\([^()]*\))?\s*", objective)
+    if plain and plain.group(1) in ENTRIES:
         if build or baseline:
             raise AdvshapeError(
                 f"{objective} is an estimator and brings its own table; --build and --baseline are for "
@@ -136,6 +156,24 @@ def _resolve(objective: str, n: int, build: str | None, baseline: str | None) ->
     elif baseline:
         spec["baseline"] = baseline
     return adv.estimator(spec), spec
+
+
+def _split(names: str) -> list[str]:
+    """Names between the commas that stand outside brackets."""
+    return [name.strip() for name in re.split(r",(?![^()]*\))", names)]
+
+
+def _formula_text(surrogate: adv.Expression) -> str:
+    return "\n".join([f"F  = {surrogate.formula}", f"F' = {surrogate.slope}", *surrogate.findings])
+
+
+def _against_text(rows: list[Description], scale: str) -> str:
+    aim = "the same objective" if scale == "none" else f"its own objective, scaled to {scale}"
+    shares = ", ".join(f"{low:g}-{high:g}" for low, high in pairwise(BINS))
+    return (
+        f"Each judged by {aim}, averaged over rho ~ Beta(0.5, 1); bias and error in rho (1-rho) F'; error@s: bias^2 + "
+        f"second moment / s; {shares}: share of the gradient by rho\n" + table_text(rows)
+    )
 
 
 def _rivals(estimator: adv.AdvantageEstimator, n: int) -> list[dict[str, Any]]:

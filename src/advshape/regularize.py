@@ -174,4 +174,8 @@ def _refine(surrogate: Surrogate, rho: float, side: int) -> float:
 
 
 def _spans(spans: tuple[tuple[float, float], ...]) -> str:
-    return " and ".join(f"({low:.4g}, {high:.4g})" for low, high in spans)
+    return " and ".join(f"({_edge(low)}, {_edge(high)})" for low, high in spans)
+
+
+def _edge(rho: float) -> str:
+    return f"1 - {1 - rho:.2g}" if 0.999 < rho < 1 else f"{rho:.4g}"

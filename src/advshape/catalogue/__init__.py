@@ -66,12 +66,14 @@ def make_surrogate(spec: str, /, **parameters: Any) -> surrogate.Surrogate:
 
     >>> make_surrogate("PassAtK(k=8)")
     PassAtK(k=8)
+    >>> make_surrogate("PassAtK(k=8) + 0.1 * Entropy()")   # a sum's repr is a formula too
+    1 - (1 - rho)**8 + 0.1*entropy(rho)
     >>> make_surrogate("1-(1-rho)**8 + strength*entropy(rho)", strength=0.1)
     1 - (1 - rho)**8 + 0.1*entropy(rho)
     """
     known = {name: getattr(surrogate, name) for name in _surrogate_names()}
     plain = _SPEC.fullmatch(spec) if isinstance(spec, str) and len(spec) <= 1000 else None
-    if plain is None or plain.group(1) not in known:
+    if plain is None or plain.group(1) not in known or ")" in (plain.group(2) or ""):
         return parse(spec, **parameters)
     name, found = _parse(spec)
     return _call(name, known[name], {**found, **parameters})
