@@ -16,7 +16,7 @@ from advshape.errors import AdvshapeError
 __all__ = ["Arrays", "Finding", "Measured", "measure", "staircase"]
 
 Arrays = Literal["auto", "numpy", "torch"]
-_PRECISION = {"float64": 1e-9, "float32": 1e-5, "float16": 2e-2, "bfloat16": 5e-2}
+_PRECISION = {"float64": 1e-9, "float32": 1e-6, "float16": 2e-2, "bfloat16": 5e-2}
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,6 @@ class Caller:
     precision: float = 1e-9
 
     def __call__(self, groups: FloatArray, dtype: str = "float64") -> FloatArray:
-        result: FloatArray
         given, before = self._array(groups, dtype), self._array(groups, dtype)
         try:
             with np.errstate(all="ignore"):
@@ -83,8 +82,7 @@ class Caller:
         if dtype == "float64":
             self.precision = max(self.precision, _PRECISION.get(name, 1e-9))
         self._mutation(groups, given, before)
-        result = np.array(found, dtype=np.float64)
-        return result
+        return np.array(found, dtype=np.float64)  # type: ignore[return-value]
 
     def _array(self, groups: FloatArray, dtype: str) -> Any:
         if self.library == "numpy":
