@@ -22,7 +22,7 @@ _REACH = 34  # in logit rho: 1 - rho reaches 2e-15 there, near the end of double
 
 @dataclass(frozen=True, eq=False)
 class IntegratedSurrogate(Algebra):
-    """F with F'(rho) = positive(rho) - negative(rho), by quadrature; arXiv:2510.23049, section 3 (reverse).
+    """F with F'(rho) = positive(rho) - negative(rho), by quadrature; arXiv:2510.23049 (reverse).
 
     positive, negative: formulas of an array rho inside (0, 1). A constant changes no objective: F(0) = 0 where F is
     finite at 0, else F(1/2) = 0. Gauss-Legendre on unit panels of logit rho, where ends such as 1/sqrt(rho) are smooth;

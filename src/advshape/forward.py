@@ -21,7 +21,7 @@ def plug_in(surrogate: Surrogate) -> AdvantageEstimator:
     """F' evaluated at rho_hat = c/n: A+ = (1 - rho_hat) F'(rho_hat), A- = -rho_hat F'(rho_hat).
 
     Biased; silent at c = 0 and c = n; works for every surrogate that is smooth inside (0, 1).
-    arXiv:2510.23049, section 4 (forward engineering).
+    arXiv:2510.23049 (forward engineering).
 
     >>> from advshape.surrogate import GRPO
     >>> plug_in(GRPO()).table(4).positive.round(4)
@@ -33,7 +33,7 @@ def plug_in(surrogate: Surrogate) -> AdvantageEstimator:
         slope = surrogate.derivative(rho)
         return AdvantageTable(np.r_[0.0, (1 - rho) * slope, 0.0], np.r_[0.0, -rho * slope, 0.0])
 
-    return AdvantageEstimator(f"plug_in({surrogate!r})", surrogate, build, 2, "arXiv:2510.23049, section 4")
+    return AdvantageEstimator(f"plug_in({surrogate!r})", surrogate, build, 2, "arXiv:2510.23049")
 
 
 def unbiased(surrogate: Surrogate, baseline: Baseline = "leave_one_out") -> AdvantageEstimator:

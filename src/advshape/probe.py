@@ -83,7 +83,7 @@ def reverse(rule: Target, n: int, *, rng: int | np.random.Generator = 0, arrays:
     beside other groups, repeatedly, in several dtypes, always on copies; it must not keep state between calls. It is
     probed on 0/1 rewards only, n at a time: what it does elsewhere stays unknown.
     Raises AdvshapeError where the function takes no batch of 0/1 rewards at all, or n < 1.
-    Theory: arXiv:2510.23049, section 3; F_n' has the table's weights as Bernstein coefficients (arXiv:2510.13651).
+    Theory: arXiv:2510.23049; F_n' has the table's weights as Bernstein coefficients (arXiv:2510.13651).
 
     >>> R = reverse(lambda r: (r - r.mean(-1, keepdims=True)) / (r.std(-1, ddof=1, keepdims=True) + 1e-4), n=16)
     >>> print(R.nearest)

@@ -149,7 +149,7 @@ class Identity(Algebra):
 
 @dataclass(frozen=True)
 class PassAtK(Algebra):
-    """F = 1 - (1 - rho)^k: at least one of k attempts is right. arXiv:2510.23049, section 3.
+    """F = 1 - (1 - rho)^k: at least one of k attempts is right. arXiv:2510.23049
 
     >>> PassAtK(3).value([0.0, 0.5, 1.0])
     array([0.   , 0.875, 1.   ])
@@ -210,7 +210,7 @@ class AllOfK(Algebra):
 
 @dataclass(frozen=True)
 class GRPO(Algebra):
-    """F = 2 arcsin sqrt(rho), F' = 1 / sqrt(rho (1 - rho)): GRPO's population surrogate. arXiv:2510.23049, section 4.
+    """F = 2 arcsin sqrt(rho), F' = 1 / sqrt(rho (1 - rho)): GRPO's population surrogate. arXiv:2510.23049
 
     >>> GRPO().derivative([0.0, 0.5])
     array([inf,  2.])
@@ -272,7 +272,7 @@ class LogLikelihood(Algebra):
 class SkewR(Algebra):
     """GRPO times (1 - strength * rho): F = (2 - s) arcsin sqrt(rho) + s sqrt(rho (1-rho)), s = strength.
 
-    Reward-level regularisation of GRPO by the reward's standard deviation. arXiv:2510.23049, section 6.
+    Reward-level regularisation of GRPO by the reward's standard deviation. arXiv:2510.23049
 
     >>> SkewR().derivative(0.5)
     np.float64(1.0)

@@ -19,7 +19,7 @@ __all__ = [
     "weighted_reinforce",
 ]
 
-_PSR = "Zhu et al., arXiv:2506.01347, section 3"
+_PSR = "Zhu et al., arXiv:2506.01347"
 
 
 def reinforce() -> AdvantageEstimator:
@@ -58,7 +58,7 @@ def dr_grpo() -> AdvantageEstimator:
         lambda c, n: 1 - c / n,
         lambda c, n: -c / n,
         smallest_n=2,
-        reference="Liu et al., arXiv:2503.20783, section 3.2",
+        reference="Liu et al., arXiv:2503.20783",
         use="as RLOO, where a trainer subtracts the group mean",
         avoid="when gradients of different group sizes are mixed: its scale depends on n",
     )
@@ -83,7 +83,7 @@ def grpo(ddof: int = 0, epsilon: float = 0.0) -> AdvantageEstimator:
         lambda c, n: divide(1 - c / n, c, n),
         lambda c, n: divide(-c / n, c, n),
         smallest_n=2,
-        reference="Shao et al., arXiv:2402.03300, section 4.1; arXiv:2510.23049, section 4",
+        reference="Shao et al., arXiv:2402.03300; arXiv:2510.23049, section 4",
         use="as the field's default; up-weights hard and solved prompts alike",
         avoid="when pass@k for larger k must not fall",
     )
