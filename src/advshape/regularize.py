@@ -1,8 +1,8 @@
 """Which objective is a regularised version of which? F = scale * base + Omega, and where F stops rising.
 
-Reward-level regularisation adds Omega(rho) to a surrogate; derivatives add, so advantage tables add (arXiv:2510.23049,
-section 6). A concave Omega pulls towards undecided prompts; where it is too strong F falls, and right answers are
-pushed down there.
+Reward-level regularisation adds Omega(rho) to a surrogate; derivatives add, so advantage tables add (arXiv:2510.23049).
+A concave Omega pulls towards undecided prompts; where it is too strong F falls, and right answers are pushed down
+there.
 """
 
 from __future__ import annotations

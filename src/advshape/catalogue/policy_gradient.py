@@ -83,7 +83,7 @@ def grpo(ddof: int = 0, epsilon: float = 0.0) -> AdvantageEstimator:
         lambda c, n: divide(1 - c / n, c, n),
         lambda c, n: divide(-c / n, c, n),
         smallest_n=2,
-        reference="Shao et al., arXiv:2402.03300; arXiv:2510.23049, section 4",
+        reference="Shao et al., arXiv:2402.03300; arXiv:2510.23049",
         use="as the field's default; up-weights hard and solved prompts alike",
         avoid="when pass@k for larger k must not fall",
     )
