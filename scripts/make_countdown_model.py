@@ -14,6 +14,7 @@ import argparse
 import hashlib
 import json
 import platform
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -100,8 +101,9 @@ def make_examples(tokenizer: PreTrainedTokenizerFast, count: int, seed: int) -> 
 
 def train(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, options: argparse.Namespace, work: Path
-) -> float:
-    """Train in place; returns seconds."""
+) -> float | None:
+    """Train in place; returns seconds, None if an earlier, killed run did a part of it."""
+    resume = any(work.glob("checkpoint-*"))
     arguments = TrainingArguments(
         output_dir=str(work),
         max_steps=options.steps,
@@ -114,7 +116,7 @@ def train(
         bf16=False,
         seed=options.seed,
         logging_steps=25,
-        save_steps=100,
+        save_steps=options.save_steps,
         save_total_limit=1,
         report_to=[],
     )
@@ -125,8 +127,8 @@ def train(
         data_collator=DataCollatorForSeq2Seq(tokenizer, padding=True),
     )
     start = time.perf_counter()
-    trainer.train(resume_from_checkpoint=any(work.glob("checkpoint-*")))
-    return time.perf_counter() - start
+    trainer.train(resume_from_checkpoint=resume)
+    return None if resume else round(time.perf_counter() - start, 1)
 
 
 def count_right(
@@ -173,6 +175,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--save-steps", type=int, default=100, help="steps between checkpoints")
     parser.add_argument("--puzzles", type=int, default=256, help="held-out puzzles to measure on")
     parser.add_argument("--temperatures", type=float, nargs="*", default=[1.0])
     options = parser.parse_args()
@@ -187,7 +190,8 @@ def main() -> None:
     set_seed(options.seed)
     tokenizer = make_tokenizer()
     model = make_model(tokenizer)
-    work = options.out.with_name(options.out.name + ".work")
+    settings = f"{options.steps}-{options.batch}-{options.learning_rate}-{options.seed}"
+    work = options.out.with_name(f"{options.out.name}.work-{settings}")
     seconds = train(model, tokenizer, options, work)
     measured = measure(model, tokenizer, options)
     model.save_pretrained(options.out)
@@ -200,7 +204,7 @@ def main() -> None:
         "batch": options.batch,
         "learning_rate": options.learning_rate,
         "seed": options.seed,
-        "seconds": round(seconds, 1),
+        "seconds": seconds,
         "threads": torch.get_num_threads(),
         "heldout_puzzles": options.puzzles,
         "rollouts_per_puzzle": 64,
@@ -216,6 +220,7 @@ def main() -> None:
     }
     (options.out / "pretraining.json").write_text(json.dumps(record, indent=2) + "\n")
     print(json.dumps(record, indent=2))
+    shutil.rmtree(work)
 
 
 if __name__ == "__main__":

@@ -136,17 +136,38 @@ def test_script_makes_the_same_tokenizer_and_examples(script, tokenizer):
         assert example["labels"] == [-100] * len(prompt) + example["input_ids"][len(prompt) :]
 
 
-def test_script_makes_a_model_end_to_end(script, tmp_path, monkeypatch, capsys):
-    out = tmp_path / "model"
-    arguments = ["--out", str(out), "--steps", "2", "--batch", "8", "--puzzles", "2"]
-    monkeypatch.setattr(sys, "argv", ["make_countdown_model.py", *arguments])
-    script.main()
-    assert {f.name for f in FOLDER.iterdir()} == {f.name for f in out.iterdir()}
-    shipped, made = (json.loads((f / "pretraining.json").read_text()) for f in (FOLDER, out))
-    assert shipped.keys() == made.keys()
-    assert shipped["parameters"] == made["parameters"]
-    with pytest.raises(SystemExit):
+def test_script_makes_a_model_and_a_killed_run_ends_with_the_same_one(script, tmp_path, monkeypatch, capsys):
+    """Recovery: killed in step 4 of 5 and started again, the weights are bit for bit those of a run in one go."""
+
+    def make(name: str) -> Path:
+        options = ["--steps", "5", "--batch", "8", "--puzzles", "2", "--save-steps", "2"]
+        monkeypatch.setattr(sys, "argv", ["make_countdown_model.py", "--out", str(tmp_path / name), *options])
         script.main()
+        return tmp_path / name
+
+    step, calls = script.Trainer.training_step, []
+
+    def killed(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return step(*args, **kwargs)
+
+    whole = make("whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(script.Trainer, "training_step", killed)
+        with pytest.raises(KeyboardInterrupt):
+            make("resumed")
+    assert not (tmp_path / "resumed").exists()
+    resumed = make("resumed")
+    assert (whole / "model.safetensors").read_bytes() == (resumed / "model.safetensors").read_bytes()
+    assert {f.name for f in FOLDER.iterdir()} == {f.name for f in whole.iterdir()}
+    assert {f.name for f in tmp_path.iterdir()} == {"whole", "resumed"}
+    records = [json.loads((f / "pretraining.json").read_text()) for f in (FOLDER, whole, resumed)]
+    assert records[0].keys() == records[1].keys()
+    assert [record["seconds"] is None for record in records] == [False, False, True]
+    with pytest.raises(SystemExit):
+        make("whole")
     assert "is not empty; give a new folder" in capsys.readouterr().err
 
 
