@@ -170,6 +170,22 @@ def test_undetermined_ends_are_nan_not_a_guess():
     assert "no limit that could be determined as rho -> 0" in surrogate.findings[0]
 
 
+@pytest.mark.parametrize(
+    "formula",
+    ["(rho-0.5)**0.5**2", "sqrt(rho-1/2)**2", "exp(log(rho-0.5))", "sqrt(rho-1/2)*sqrt(rho-1/2)", "deviation(2*rho)**2"],
+)  # fmt: skip
+def test_what_cancels_must_still_be_defined(formula):
+    with pytest.raises(AdvshapeError, match="is undefined at rho = "):
+        adv.parse(formula)
+
+
+def test_long_polynomials_are_abbreviated_and_still_exact():
+    surrogate = adv.parse("((1/3 + (1-rho)))**40")
+    assert repr(surrogate) == "<polynomial of degree 40>"
+    assert surrogate.derivative(0.25) == pytest.approx(-40 * (1 / 3 + 0.75) ** 39, rel=1e-13)
+    assert repr(adv.parse("7**100*rho")) == "3.234476509624758e+84*rho"
+
+
 def test_no_unbiased_table_names_the_term():
     with pytest.raises(AdvshapeError, match=r"derivative of 0\.1\*entropy\(rho\) is no polynomial"):
         adv.unbiased(adv.parse("1-(1-rho)**8 + 0.1*entropy(rho)"))

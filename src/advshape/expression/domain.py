@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from fractions import Fraction
 
 import numpy as np
+from numpy.typing import NDArray
 
 from advshape.bernstein import FloatArray
 from advshape.errors import AdvshapeError
@@ -12,7 +14,7 @@ from advshape.expression import tree
 from advshape.expression.polynomial import Polynomial
 from advshape.expression.text import show
 
-__all__ = ["check", "end_value"]
+__all__ = ["check", "end_value", "log", "root"]
 
 _THETA = np.linspace(0, np.pi / 2, 259)[1:-1]
 GRID, WRONG = np.sin(_THETA) ** 2, np.cos(_THETA) ** 2  # dense next to both ends, 1/2 among them
@@ -44,6 +46,31 @@ def check(node: tree.Node) -> None:
                 raise AdvshapeError(f"{what} is not a finite number at rho = {rho:.6g}; rescale or correct it")
 
 
+def root(base: tree.Node, exponent: Fraction) -> tree.Node:
+    """base ** exponent, refused where a fractional power meets a negative base, also if the power cancels later."""
+    if exponent.denominator != 1:
+        _refuse(base, lambda values: values < -1e-12, f"a power {float(exponent):.4g} of {show(base)}")
+    return tree.power(base, exponent)
+
+
+def log(base: tree.Node) -> tree.Node:
+    """log(base), refused where the base is not positive, also if the logarithm cancels later."""
+    _refuse(base, lambda values: ~(values > 0), f"log({show(base)})")
+    return tree.call("log", base)
+
+
+def _refuse(base: tree.Node, bad: Callable[[FloatArray], NDArray[np.bool_]], what: str) -> None:
+    with np.errstate(all="ignore"):
+        values = tree.evaluate(base, GRID, WRONG)
+    wrong = bad(values)
+    if wrong.any():
+        rho, value = GRID[wrong][0], values[wrong][0]
+        raise AdvshapeError(
+            f"{what} is undefined at rho = {rho:.6g}, where {show(base)} = {value:.6g}; a surrogate must be "
+            "defined for every success probability in (0, 1)"
+        )
+
+
 def _risky(node: tree.Node) -> Iterator[tuple[tree.Node, tree.Node]]:
     """(part, argument) wherever an argument must not vanish or leave its range."""
     if isinstance(node, tree.Add):
@@ -65,7 +92,9 @@ def _zero(base: tree.Node, values: FloatArray) -> float | None:
     """A zero strictly inside (0, 1) between grid points: at a change of sign, or a minimum of the size that is 0."""
     size = np.abs(values)
     turns = np.flatnonzero(np.sign(values[1:]) != np.sign(values[:-1]))
-    low = np.flatnonzero((size[1:-1] < size[:-2]) & (size[1:-1] < size[2:])) + 1
+    valley = (size[1:-1] <= size[:-2]) & (size[1:-1] <= size[2:])
+    deep = 4 * size[1:-1] <= np.maximum(size[:-2], size[2:])  # a double zero next to a point makes this ratio 9 or more
+    low = np.flatnonzero(valley & deep) + 1
     spans = [(i, i + 1) for i in turns] + [(i - 1, i + 1) for i in low]
     for left, right in spans:
         theta = np.linspace(_THETA[left], _THETA[right], 9)

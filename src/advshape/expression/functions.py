@@ -8,6 +8,7 @@ from fractions import Fraction
 from math import comb
 
 from advshape.errors import AdvshapeError
+from advshape.expression.domain import log, root
 from advshape.expression.polynomial import MAX_DEGREE, ONE, Polynomial, constant
 from advshape.expression.tree import HALF, Call, Node, add, call, mul, power, sub
 
@@ -47,7 +48,7 @@ def _pass_at(k: Fraction, x: Node) -> Node:
 
 def _log_likelihood(order: Fraction, x: Node) -> Node:
     if order == 0:
-        return call("log", x)
+        return log(x)
     terms = range(1, whole("log_likelihood", order) + 1)
     return add(*(mul(constant(Fraction(-1, k)), _raise_to(_wrong(x), k)) for k in terms))
 
@@ -64,20 +65,20 @@ def _kl(target: Fraction, x: Node) -> Node:
     """KL(Bernoulli(x) || Bernoulli(target)) = -entropy(x) - x log t - (1-x) log(1-t)."""
     if not 0 < target < 1:
         raise AdvshapeError(f"kl takes a target rate strictly between 0 and 1, got {float(target):g}")
-    right, wrong = call("log", constant(target)), call("log", constant(1 - target))
+    right, wrong = log(constant(target)), log(constant(1 - target))
     return sub(mul(constant(-1), call("entropy", x)), add(mul(right, x), mul(wrong, _wrong(x))))
 
 
 def _grpo(x: Node) -> Node:
-    return mul(constant(2), call("arcsin", power(x, HALF)))
+    return mul(constant(2), call("arcsin", root(x, HALF)))
 
 
 def _deviation(x: Node) -> Node:
-    return power(mul(x, _wrong(x)), HALF)
+    return root(mul(x, _wrong(x)), HALF)
 
 
 def _skew_r(strength: Fraction, x: Node) -> Node:
-    turned = mul(constant(2 - strength), call("arcsin", power(x, HALF)))
+    turned = mul(constant(2 - strength), call("arcsin", root(x, HALF)))
     return add(turned, mul(constant(strength), _deviation(x)))
 
 
@@ -97,15 +98,15 @@ def _risk_sensitive(beta: Fraction, x: Node) -> Node:
     if beta == 0:
         raise AdvshapeError("risk_sensitive takes beta other than 0; its limit at 0 is rho itself")
     rise = sub(call("exp", constant(beta)), ONE)
-    return mul(constant(1 / beta), call("log", add(ONE, mul(rise, x))))
+    return mul(constant(1 / beta), log(add(ONE, mul(rise, x))))
 
 
 _ZERO, _ONE = Fraction(0), Fraction(1)
 
 FUNCTIONS: dict[str, Function] = {
     "exp": Function({}, lambda x: call("exp", x), "e**x", x_needed=True),
-    "log": Function({}, lambda x: call("log", x), "natural logarithm", x_needed=True),
-    "sqrt": Function({}, lambda x: power(x, HALF), "square root", x_needed=True),
+    "log": Function({}, lambda x: log(x), "natural logarithm", x_needed=True),
+    "sqrt": Function({}, lambda x: root(x, HALF), "square root", x_needed=True),
     "arcsin": Function({}, lambda x: call("arcsin", x), "inverse sine, in radians", x_needed=True),
     "identity": Function({}, lambda x: x, "rho"),
     "entropy": Function({}, lambda x: call("entropy", x), "-x log x - (1-x) log(1-x), in nats"),
@@ -116,7 +117,7 @@ FUNCTIONS: dict[str, Function] = {
     "all_of": Function({"k": None}, lambda k, x: _raise_to(x, whole("all_of", k)), "x**k: all k attempts are right"),
     "majority_of": Function({"k": None}, _majority, "more than half of an odd number k of attempts are right"),
     "log_likelihood": Function({"order": _ZERO}, _log_likelihood, "log x, or its series to an order"),
-    "log_odds": Function({}, lambda x: sub(call("log", x), call("log", _wrong(x))), "log(x/(1-x))"),
+    "log_odds": Function({}, lambda x: sub(log(x), log(_wrong(x))), "log(x/(1-x))"),
     "grpo": Function({}, _grpo, "2 arcsin sqrt(x)"),
     "grpo_joint": Function({"k": None}, lambda k, x: _grpo(_pass_at(k, x)), "2 arcsin sqrt(1 - (1-x)**k)"),
     "skew_r": Function({"strength": _ONE}, _skew_r, "(2-s) arcsin sqrt(x) + s sqrt(x (1-x))"),

@@ -117,14 +117,17 @@ class Polynomial:
         """Values at rho, wrong = 1 - rho given apart so that both ends are exact."""
         d = self.degree
         total = np.zeros_like(rho)
-        for j, (b, c) in enumerate(zip(self._own, self.numerators, strict=True)):
-            if c:
-                total = total + b * float(comb(d, j)) * (rho**j * wrong ** (d - j))
+        for j, factor in self._factors:
+            total = total + factor * (rho**j * wrong ** (d - j))
         return total
 
     @cached_property
-    def _own(self) -> FloatArray:
-        return self.bernstein(self.degree)
+    def _factors(self) -> list[tuple[int, float]]:
+        """(j, c_j) where c_j is not 0, rounded once."""
+        try:
+            return [(j, c / self.denominator) for j, c in enumerate(self.numerators) if c]
+        except OverflowError:
+            raise AdvshapeError("the formula's numbers exceed 1e308; rescale it") from None
 
     @property
     def at_ends(self) -> tuple[int, int, Polynomial]:

@@ -18,6 +18,7 @@ from fractions import Fraction
 from typing import NoReturn
 
 from advshape.errors import AdvshapeError
+from advshape.expression.domain import log, root
 from advshape.expression.functions import ALIASES, CONSTANTS, FUNCTIONS, REFUSED
 from advshape.expression.polynomial import RHO, Polynomial, constant
 from advshape.expression.tree import Node, add, call, mul, power
@@ -147,8 +148,8 @@ class _Parser:
         exponent = self.signed()
         number = exponent.constant if isinstance(exponent, Polynomial) else None
         if number is not None:
-            return power(base, number)
-        return call("exp", mul(exponent, call("log", base)))
+            return root(base, number)
+        return call("exp", mul(exponent, log(base)))
 
     def atom(self) -> Node:
         token = self.here

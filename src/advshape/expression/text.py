@@ -28,8 +28,9 @@ def show(node: Node) -> str:
     '0.5 - 0.5*(1 - rho)**8'
     """
     if isinstance(node, Polynomial):
-        ways = [_powers(node.powers(), "rho"), _powers(node.powers(of_wrong=True), "(1 - rho)")]
-        return min(ways, key=len)
+        ways = [(node.powers(), "rho"), (node.powers(of_wrong=True), "(1 - rho)")]
+        shown = [_powers(powers, name) for powers, name in ways if _is_short(powers)]
+        return min(shown, key=len, default=f"<polynomial of degree {node.degree}>")
     if isinstance(node, Add):
         return " + ".join(show(t) for t in node.terms).replace("+ -", "- ")
     if isinstance(node, Mul):
@@ -78,10 +79,16 @@ def _powers(coefficients: list[Fraction], name: str) -> str:
     return "".join(parts) or "0"
 
 
+def _is_short(powers: list[Fraction]) -> bool:
+    return sum(c != 0 for c in powers) <= 24 and all(abs(c) < 10**300 for c in powers)
+
+
 def _number(value: Fraction) -> str:
-    if value.denominator == 1:
+    if value.denominator == 1 and abs(value) < 10**16:
         return str(value.numerator)
     decimal = repr(float(value))
-    if len(str(value)) > 12 or (Fraction(decimal) == value and len(decimal) <= 6):
+    if max(value.numerator.bit_length(), value.denominator.bit_length()) > 30 or (
+        Fraction(decimal) == value and len(decimal) <= 6
+    ):
         return decimal
     return str(value)
