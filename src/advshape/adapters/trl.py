@@ -203,8 +203,9 @@ class SurrogateMixin:
         """
         if isinstance(self.estimator, (AdvantageEstimator, AdvantageTable)):
             return advshape.advantages(rewards, self.estimator, too_small="zero")
+        found = _checked(self.estimator(rewards), rewards)
         usable = self._serves((~torch.isnan(rewards)).sum(dim=1, keepdim=True))
-        return torch.where(usable, self.estimator(rewards), 0.0)
+        return torch.where(usable, found, 0.0)
 
     def surrogate_values(self, n: int) -> list[float] | None:
         """The surrogate's value for a prompt of which c = 0..n of n judged rollouts are right.
@@ -247,11 +248,14 @@ class SurrogateMixin:
             seen.append(combine_rewards(per_function, self.reward_weights, self.reward_func_names, texts))
             return per_function
 
+        own = vars(self).get("_calculate_rewards")
         self._calculate_rewards = watched  # on the instance: sees what TRL sees, whoever overrides the method
         try:
             output = cast(Any, super())._generate_and_score_completions(inputs)
         finally:
             del self._calculate_rewards
+            if own is not None:
+                self._calculate_rewards = own
         self._replace_advantages(output, seen[-1], inputs)
         return cast(dict[str, Any], output)
 
@@ -322,15 +326,20 @@ class SurrogateMixin:
         self._said_too_small = True
 
 
+def _checked(advantages: Any, rewards: torch.Tensor) -> torch.Tensor:
+    if not isinstance(advantages, torch.Tensor) or advantages.shape != rewards.shape:
+        seen = f"shape {tuple(advantages.shape)}" if hasattr(advantages, "shape") else ""
+        raise AdvshapeError(
+            f"advantages are a {type(advantages).__name__} {seen}, rewards a tensor of shape {tuple(rewards.shape)}; "
+            "return a tensor of that shape"
+        )
+    return advantages
+
+
 def _per_rollout(advantages: Any, rewards: torch.Tensor) -> torch.Tensor:
     """(P, n) advantages as the loss needs them: 0 where not judged, each group times n / n_judged."""
-    if not isinstance(advantages, torch.Tensor) or advantages.shape != rewards.shape:
-        seen = f"shape {tuple(advantages.shape)}" if hasattr(advantages, "shape") else type(advantages).__name__
-        raise AdvshapeError(
-            f"advantages of {seen} for rewards of shape {tuple(rewards.shape)}; return a tensor of that shape"
-        )
     judged = ~torch.isnan(rewards)
-    used = torch.where(judged, advantages.detach().to(rewards), 0.0)
+    used = torch.where(judged, _checked(advantages, rewards).detach().to(rewards), 0.0)
     wild = ~torch.isfinite(used).all(dim=1)
     if bool(wild.any()):
         group = int(wild.nonzero()[0])
