@@ -69,7 +69,7 @@ class Caller:
         if hasattr(found, "detach"):
             found = found.detach().cpu()
             name = str(found.dtype).removeprefix("torch.")
-            found = found.double().numpy() if name in _PRECISION else found.numpy()
+            found = found.double().numpy()
         else:
             try:
                 found = np.asarray(found)
@@ -82,7 +82,7 @@ class Caller:
         if dtype == "float64":
             self.precision = max(self.precision, _PRECISION.get(name, 1e-9))
         self._mutation(groups, given, before)
-        return np.array(found, dtype=np.float64)  # type: ignore[return-value]
+        return np.array(found, dtype=np.float64)  # a copy: a function may return its input
 
     def _array(self, groups: FloatArray, dtype: str) -> Any:
         if self.library == "numpy":
@@ -101,7 +101,7 @@ class Caller:
 
 def staircase(n: int) -> FloatArray:
     """All counts once: row c has its first c rollouts right; shape (n + 1, n)."""
-    return (np.arange(n) < np.arange(n + 1)[:, None]) * 1.0
+    return np.where(np.arange(n) < np.arange(n + 1)[:, None], 1.0, 0.0)
 
 
 def measure(function: Callable[[Any], Any], n: int, rng: np.random.Generator, arrays: Arrays) -> Measured:

@@ -206,7 +206,7 @@ class _Bessel(Match):
 def _tidy(value: float, exact: float) -> str:
     """The shortest number within the precision: 0.0001 rather than 0.00010000000002."""
     for digits in range(1, 12):
-        if abs(float(f"{value:.{digits}g}") - value) <= 10 * exact * max(1e-3, abs(value)):
+        if abs(float(f"{value:.{digits}g}") - value) <= exact * max(0.1, abs(value)):
             return f"{value:.{digits}g}"
     return repr(value)
 

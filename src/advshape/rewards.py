@@ -126,11 +126,12 @@ def _real(xp: Any, data: Any, rule: Any, history: Beta | None, too_small: str, b
         x = data.astype(np.float64, copy=False)
     else:
         x = data.to(xp.float32 if data.device.type == "mps" else xp.float64)
-    judged = ~xp.isnan(x)
+    holes = xp.isnan(x)
     if bool(xp.isinf(x).any()):
         raise AdvshapeError("rewards must be finite or NaN (not judged), got an infinite one; clip your scores")
-    sizes = judged.sum(-1)
-    weight, offset = _tables(xp, rule, sizes, int(data.shape[-1]), too_small)
+    n = int(data.shape[-1])
+    sizes = n - holes.sum(-1) if bool(holes.any()) else xp.full_like(holes[..., 0], n, dtype=xp.int64)
+    weight, offset = _tables(xp, rule, sizes, n, too_small)
     found = layer_cake(xp, x, sizes, weight, offset, bounds)
     return found.astype(dtype, copy=False) if xp is np else found.to(dtype)
 
@@ -203,7 +204,8 @@ def _tables(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """weight[n, j] and offset[n, j] for every group size n that occurs; groups that are too small get zeros."""
     weight, offset = np.zeros((n_max + 1, n_max + 1)), np.zeros((n_max + 1, n_max + 1))
-    for n in np.unique(np.asarray(sizes.cpu() if xp is not np else sizes)).tolist():
+    counted = np.bincount((sizes if xp is np else sizes.cpu().numpy()).reshape(-1))
+    for n in np.flatnonzero(counted).tolist():
         if n == 0 and too_small == "raise":
             raise AdvshapeError("a group has no judged rollout; drop it or pass too_small='zero'")
         _check_size(rule, n, too_small)
