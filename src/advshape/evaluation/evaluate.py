@@ -57,7 +57,7 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """The summary: everything but the rollouts; plain lists and numbers."""
-        ks, lowest, highest = pass_bounds(self.counts, self.curve.ks.tolist())
+        ks, lowest, highest = pass_bounds(self.counts)
         histogram = Counter(zip(self.counts.correct.tolist(), self.counts.judged.tolist(), strict=True))
         reasons = Counter(rollout.reason for rollout in self.rollouts if rollout.outcome == "not_judged")
         return {
