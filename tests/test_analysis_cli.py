@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 
+import advshape as adv
 from advshape.cli import main
 
 
@@ -64,3 +66,26 @@ def test_unknown_rival_is_named(capsys):
     code, _, err = run(capsys, "derive", "rho", "--against", "gpro")
     assert code == 2
     assert "'grpo'" in err
+
+
+@pytest.mark.parametrize(("name", "starts"), [("plot.png", b"\x89PNG"), ("plot.html", b"<!doctype html>")])
+def test_plot_is_written(capsys, tmp_path, name, starts):
+    pytest.importorskip("plotly" if name.endswith("html") else "matplotlib")
+    code, _, err = run(capsys, "derive", "1-(1-rho)**4", "-n", 8, "--plot", tmp_path / name)
+    assert code == 0
+    assert name in err
+    assert (tmp_path / name).read_bytes().startswith(starts)
+
+
+def test_plot_shows_the_table(capsys, tmp_path):
+    from advshape.report.derivation import derivation
+
+    objective, slope, advantages, eta = derivation(adv.estimator("pass_at_k", k=4), 8)
+    for panel in (objective, slope):  # unbiased: what is optimised lies on the objective
+        (x_n, finite), (x, aim) = panel.lines.values()
+        np.testing.assert_allclose(np.interp(x, x_n, finite), aim, atol=1e-4)  # lines between 401 points
+    assert advantages.lines["A+ (right)"][1][0] == pytest.approx(4)
+    assert eta.lines["eta"][1][0] == 0
+    code, _, err = run(capsys, "derive", "rho", "--plot", tmp_path / "plot.jpeg")
+    assert code == 2
+    assert ".png or .html" in err

@@ -104,6 +104,7 @@ def _add_tables(commands: Any) -> None:
     sub.add_argument("--against", metavar="NAMES", help="estimators to compare with, such as 'grpo,rloo_k(k=8)'")
     sub.add_argument("--scale", choices=["none", "rms", "rloo"], default="none",
                      help="bring the compared tables to unit rms or to RLOO's mean pull (default none)")  # fmt: skip
+    sub.add_argument("--plot", metavar="FILE", help="draw F, F', the table and eta; FILE ends in .html or .png")
     sub.add_argument("--json", action="store_true")
     sub.set_defaults(run=_derive)
     sub = commands.add_parser("reverse", help="what does an estimator really optimise?", allow_abbrev=False)
@@ -202,6 +203,12 @@ def _derive(options: argparse.Namespace) -> int:
 
     print(derive(options.objective, options.n, options.build, options.baseline, options.json, options.against,
                  options.scale))  # fmt: skip
+    if options.plot:
+        from advshape.cli_tables import resolve
+        from advshape.report.derivation import save_derivation
+
+        estimator, _ = resolve(options.objective, options.n, options.build, options.baseline)
+        print(f"drawn: {save_derivation(estimator, options.n, options.plot)}", file=sys.stderr)
     return DONE
 
 

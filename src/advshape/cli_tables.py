@@ -85,7 +85,7 @@ def derive(
     same objective. Raises ``AdvshapeError`` for an unknown objective, an n that is too small, or a build that does not
     exist.
     """
-    estimator, spec = _resolve(objective, n, build, baseline)
+    estimator, spec = resolve(objective, n, build, baseline)
     table = estimator.table(n)
     rivals, notes = _rivals(estimator, n), findings(estimator, n)
     others = [name for name in _split(against or "") if name]
@@ -137,7 +137,7 @@ def reverse(name: str, n: int, as_json: bool = False) -> str:
     return "\n\n".join(parts)
 
 
-def _resolve(objective: str, n: int, build: str | None, baseline: str | None) -> tuple[adv.AdvantageEstimator, Any]:
+def resolve(objective: str, n: int, build: str | None, baseline: str | None) -> tuple[adv.AdvantageEstimator, Any]:
     """The estimator and how to name it in TRL's ``estimator=``."""
     plain = re.fullmatch(r"\s*(\w+)\s*(?:\([^()]*\))?\s*", objective)
     if plain and plain.group(1) in ENTRIES:

@@ -1,4 +1,4 @@
-"""One estimator as four pictures: F and F_n, F' and F_n', the advantages, and eta. PNG by matplotlib, HTML by plotly."""
+"""One estimator as four pictures: F and F_n, F' and F_n', advantages, eta. PNG by matplotlib, HTML by plotly."""
 
 from __future__ import annotations
 
