@@ -1,6 +1,7 @@
 """How long do advantages take? Any table beside GRPO's two vectorised lines, layer-cake beside sorting alone.
 
-Both sides of a ratio run in turn, many times; printed are the median times and the median of the paired ratios.
+Both sides of a ratio run in turn, many times, on one thread; printed are the medians of their processor times (other
+programs on the machine do not count) and the median of the paired ratios.
     python bench/bench_advantages.py
 """
 
@@ -34,15 +35,15 @@ def grpo_torch(r: Any) -> Any:
 
 
 def side_by_side(ours: Callable[[], Any], theirs: Callable[[], Any], repeats: int = 60) -> tuple[float, float, float]:
-    """Median seconds of both, and the median of their ratio, measured in turn."""
+    """Median processor seconds of both, and the median of their ratio, measured in turn."""
     times = np.empty((repeats, 2))
     for function in (ours, theirs) * 3:
         function()
     for row in times:
         for i, function in enumerate((ours, theirs)):
-            start = time.perf_counter()
+            start = time.process_time()
             function()
-            row[i] = time.perf_counter() - start
+            row[i] = time.process_time() - start
     return float(np.median(times[:, 0])), float(np.median(times[:, 1])), float(np.median(times[:, 0] / times[:, 1]))
 
 

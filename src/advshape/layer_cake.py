@@ -49,7 +49,8 @@ def layer_cake(xp: Any, data: Any, sizes: Any, weight: FloatArray, offset: Float
         part = slice(start, start + block)
         x, index = _sorted(xp, groups[part])
         lowest, rise = _steps(xp, x, size[part], on_step, on_all)
-        lowest += _outside(xp, x, size[part], weight, offset, low, high)
+        if low is not None or high is not None:
+            lowest += _outside(xp, x, size[part], weight, offset, low, high)
         if not bool(xp.isfinite(lowest).all()):
             raise AdvshapeError("two rewards lie further apart than floating point reaches; rescale them")
         _put(xp, found[part], index, x, lowest, rise)
@@ -73,7 +74,8 @@ def _put(xp: Any, found: Any, index: Any, x: Any, lowest: Any, rise: Any) -> Non
     values[:, 0] = 0.0
     values[:, 1:] = rise.cumsum(-1)
     values += lowest[:, None]
-    values[xp.isnan(x)] = 0.0
+    if bool(xp.isnan(x[:, -1]).any()):  # not judged ones are last
+        values[xp.isnan(x)] = 0.0
     if xp is np:
         found.reshape(-1)[index] = values
     else:
