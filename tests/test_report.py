@@ -319,8 +319,10 @@ def open_page(chromium, path, **options):
     return tab, requests, complaints
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
 def test_in_a_browser(chromium, run, page, scheme):
+    from playwright.sync_api import expect
+
     tab, requests, complaints = open_page(
         chromium, run / "report.html", color_scheme=scheme, viewport={"width": 390, "height": 800}
     )
@@ -336,10 +338,10 @@ def test_in_a_browser(chromium, run, page, scheme):
     assert texts[0] == HOSTILE[0]
     tab.locator("#detail th button").nth(1).click()
     tab.fill("#query", "p7")
-    tab.wait_for_function("document.getElementById('count').textContent.startsWith('1 of')")
+    expect(tab.locator("#count")).to_have_text(re.compile("^1 of"), timeout=60_000)
     tab.fill("#query", "")
     tab.select_option("#source", "1")
-    tab.wait_for_function("document.getElementById('count').textContent === '80 of 80 groups'")
+    expect(tab.locator("#count")).to_have_text("80 of 80 groups", timeout=60_000)
     tab.click("#theme")
     assert tab.evaluate("window.hacked") is None
     assert requests == []
