@@ -40,7 +40,8 @@ def run(tmp_path_factory):
 
 def test_everything_is_there(run):
     assert {path.name for path in run.path.iterdir()} >= {
-        "recipe.toml", "metrics.jsonl", "rollouts.jsonl", "summary.json", "evaluation", "checkpoints", "model"
+        "recipe.toml", "metrics.jsonl", "rollouts.jsonl", "summary.json", "evaluation", "checkpoints", "model",
+        "report.html",
     }  # fmt: skip
     assert load_recipe(run.recipe).trainer["max_steps"] == 2
     assert {path.name for path in run.model.iterdir()} >= {"README.md", "config.json", "model.safetensors"}

@@ -11,12 +11,14 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
-from importlib import metadata
+from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
+from advshape.errors import AdvshapeError
 from advshape.evaluation.curves import paired_difference
 from advshape.evaluation.evaluate import Evaluation, evaluate
+from advshape.report import write_report
 from advshape.training.models import ModelSource, load_model, lora_config
 from advshape.training.plan import Plan, generation_batch, grpo_config, make_plan, world_size
 from advshape.training.recipe import Recipe, load_recipe
@@ -64,7 +66,9 @@ class PreparedRun:
             directory.create(self.plan.recipe.to_toml(), self.overwrite)
             _note(directory, **_header(self.plan))
         try:
-            return _execute(self.plan, directory, str(checkpoint[0]) if checkpoint else None, progress)
+            finished = self.resumed and bool(directory.summary().get("training", {}).get("finished"))
+            start = str(checkpoint[0]) if checkpoint else None
+            return _execute(self.plan, directory, start, finished, progress)
         except KeyboardInterrupt:
             raise Interrupted(_interrupted(directory)) from None
         except Interrupted:
@@ -84,6 +88,7 @@ def prepare(recipe: Recipe, out: str | Path | None = None, *, overwrite: bool = 
 
     Raises ``AdvshapeError`` for a wrong recipe (see ``make_plan``) or an existing directory.
     """
+    check_report()
     directory = RunDirectory(out if out is not None else Path("runs") / recipe.name)
     if is_main_process():
         directory.check_free(overwrite)
@@ -98,6 +103,7 @@ def prepare_resume(out: str | Path) -> PreparedRun:
 
     Raises ``AdvshapeError`` when there is no run in ``out`` or it is already done.
     """
+    check_report()
     directory = RunDirectory(out)
     directory.check_resumable()
     return PreparedRun(make_plan(load_recipe(directory.recipe)), directory, resumed=True)
@@ -110,15 +116,15 @@ def train(
     return prepare(recipe, out, overwrite=overwrite).execute(progress)
 
 
-def _execute(plan: Plan, directory: RunDirectory, checkpoint: str | None, progress: bool) -> RunResult:
-    """Evaluate, train, evaluate; the summary's status says how far it came."""
+def _execute(plan: Plan, directory: RunDirectory, checkpoint: str | None, finished: bool, progress: bool) -> RunResult:
+    """Evaluate, train, evaluate, report; the summary's status says how far it came."""
     results: dict[str, Any] = {}
     evaluates = plan.recipe.evaluation if world_size() == 1 else {"before": False, "after": False}
+    if evaluates["before"] or not finished:
+        model, tokenizer = load_model(plan.model, plan.recipe.model.get("dtype", "float32"))
     if evaluates["before"]:
-        model, tokenizer = load_model(plan.model, plan.recipe.model.get("dtype", "float32"))
         results["before"] = _evaluate("before", model, tokenizer, plan, directory, progress)
-    if not directory.summary().get("training", {}).get("finished"):
-        model, tokenizer = load_model(plan.model, plan.recipe.model.get("dtype", "float32"))
+    if not finished:
         _fit(model, tokenizer, plan, directory, checkpoint, progress)
     if evaluates["after"]:
         model, tokenizer = load_model(ModelSource("model", str(directory.model), "directory"))
@@ -127,6 +133,8 @@ def _execute(plan: Plan, directory: RunDirectory, checkpoint: str | None, progre
         change = paired_difference(results["before"].counts, results["after"].counts)
         _note(directory, change=change.to_json())
     _note(directory, status="done")
+    if is_main_process():
+        write_report(directory.path)
     return RunResult(directory.path, directory.summary())
 
 
@@ -290,6 +298,13 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def check_report() -> None:
+    """Raise before the work rather than after it when the packages for ``report.html`` are missing."""
+    for package in ("jinja2", "plotly"):
+        if util.find_spec(package) is None:
+            raise AdvshapeError(f'the run\'s report needs {package}; run `pip install "advshape[trl]"`')
 
 
 def _interrupted(directory: RunDirectory) -> str:
