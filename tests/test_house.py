@@ -10,9 +10,10 @@ import pytest
 import advshape
 
 PACKAGE = Path(advshape.__file__).parent
-CORE = {"errors", "bernstein", "surrogate", "surrogates", "expression", "regularize", "prior", "table",
-        "forward", "catalogue",
-        "layer_cake", "rewards", "probe", "nearest", "formulas", "blackbox", "passk", "history", "analysis"}  # fmt: skip
+CORE = {
+    "errors", "bernstein", "surrogate", "surrogates", "expression", "regularize", "prior", "table", "forward", "catalogue",
+    "layer_cake", "rewards", "probe", "nearest", "formulas", "blackbox", "passk", "history", "analysis",
+}  # fmt: skip
 ALLOWED = {  # room -> rooms it may import; core rooms are ordered below
     "evaluation": CORE | {"tasks"},
     "tasks": CORE,
@@ -22,7 +23,8 @@ ALLOWED = {  # room -> rooms it may import; core rooms are ordered below
     "report": CORE | {"evaluation"},
     "view": CORE | {"lab", "report", "evaluation"},
     "cli_tables": CORE,
-    "cli": CORE | {"cli_tables", "adapters", "tasks", "evaluation", "training", "report", "view", "lab"},
+    "cli_reverse": CORE,
+    "cli": CORE | {"cli_tables", "cli_reverse", "adapters", "tasks", "evaluation", "training", "report", "view", "lab"},
 }
 ORDER = ["errors", "bernstein", "surrogate", "surrogates", "expression", "regularize", "prior", "table", "forward",
          "catalogue",

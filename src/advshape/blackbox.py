@@ -262,7 +262,7 @@ def _order(call: Caller, n: int, rng: np.random.Generator) -> Finding | None:
 def _batch(call: Caller, n: int, rng: np.random.Generator) -> Finding | None:
     """A group alone, and beside other groups."""
     groups = staircase(n)
-    mates = [groups[[0]], groups[[n]], *(m for _, m in _mates(n, rng))]
+    mates = [groups[[0]], groups[[n]], *_mates(n, rng)]
     for group in groups:
         alone = call(group[None])[0]
         for beside in mates:
@@ -274,13 +274,10 @@ def _batch(call: Caller, n: int, rng: np.random.Generator) -> Finding | None:
     return None
 
 
-def _mates(n: int, rng: np.random.Generator) -> Iterator[tuple[str, FloatArray]]:
-    groups = staircase(n)
-    yield "every count", groups
-    yield "all right", np.repeat(groups[[n]], n + 1, axis=0)
-    yield "all wrong", np.repeat(groups[[0]], n + 1, axis=0)
-    yield "every pattern", _patterns(n, rng)
-    yield "random", rng.permutation(groups[rng.integers(0, n + 1, size=2 * n + 1)])
+def _mates(n: int, rng: np.random.Generator) -> list[FloatArray]:
+    groups, some = staircase(n), staircase(n)[rng.integers(0, n + 1, size=2 * n + 1)]
+    dead = (np.repeat(groups[[c]], n + 1, axis=0) for c in (n, 0))
+    return [groups, *dead, _patterns(n, rng), some]
 
 
 def _up_to_scale(
@@ -288,7 +285,7 @@ def _up_to_scale(
 ) -> tuple[tuple[FloatArray, FloatArray] | None, FloatArray | None, str]:
     """A batch scale times a table? The weights, and perhaps the table, measured beside different batch mates."""
     groups, weights, offsets = staircase(n), [], []
-    for _, mates in _mates(n, rng):
+    for mates in _mates(n, rng):
         try:
             found = call(np.concatenate([groups, mates]))[: n + 1]
         except Refused:

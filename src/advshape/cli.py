@@ -108,7 +108,9 @@ def _add_tables(commands: Any) -> None:
     sub.add_argument("--json", action="store_true")
     sub.set_defaults(run=_derive)
     sub = commands.add_parser("reverse", help="what does an estimator really optimise?", allow_abbrev=False)
-    sub.add_argument("estimator", help="an estimator of the catalogue, such as grpo or 'pass_at_k(k=8)'")
+    sub.add_argument("estimator", metavar="TARGET",
+                     help="an estimator of the catalogue, such as grpo or 'pass_at_k(k=8)', or module:function, "
+                     "rewards (groups, n) -> advantages")  # fmt: skip
     sub.add_argument("-n", type=int, default=8, help="rollouts per prompt (default 8)")
     sub.add_argument("--json", action="store_true")
     sub.set_defaults(run=_reverse)
@@ -213,7 +215,10 @@ def _derive(options: argparse.Namespace) -> int:
 
 
 def _reverse(options: argparse.Namespace) -> int:
-    from advshape.cli_tables import reverse
+    if ":" in options.estimator:
+        from advshape.cli_reverse import reverse
+    else:
+        from advshape.cli_tables import reverse
 
     print(reverse(options.estimator, options.n, as_json=options.json))
     return DONE

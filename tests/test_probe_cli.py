@@ -1,0 +1,36 @@
+"""advshape reverse module:function, through the real command's main."""
+
+import json
+
+import pytest
+
+from advshape.cli import main
+
+
+@pytest.fixture
+def rules(tmp_path, monkeypatch):
+    name = f"rules_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(
+        "def trl(r):\n    return (r - r.mean(-1, keepdims=True)) / (r.std(-1, ddof=1, keepdims=True) + 1e-4)\n"
+        "def odd(r):\n    return r - r.mean()\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    return name
+
+
+def test_a_function_in_the_working_directory(rules, capsys):
+    assert main(["reverse", f"{rules}:trl", "-n", "5"]) == 0
+    out = capsys.readouterr().out
+    assert "grpo(ddof=1, epsilon=0.0001)" in out
+    assert "A+ (right)" in out
+    assert main(["reverse", f"{rules}:odd", "-n", "5", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["positive"] is None
+    assert found["up_to_batch_scale"]
+    assert [f["kind"] for f in found["findings"]] == ["batch", "batch scale"]
+
+
+@pytest.mark.parametrize("target", ["no_such_module_here:f", "{rules}:none", ":f", "{rules}:"])
+def test_no_such_function_is_a_clear_error(rules, capsys, target):
+    assert main(["reverse", target.format(rules=rules), "-n", "5"]) == 2
+    assert "module:function" in capsys.readouterr().err
