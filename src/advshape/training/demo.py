@@ -28,6 +28,8 @@ from advshape.training.rundir import RunDirectory
 
 RUNS = {"GRPO": "countdown-grpo", "Pass@8": "countdown"}
 SECONDS_BETWEEN_LOOKS = 0.5
+# glibc: keep freed memory instead of handing it back to the kernel; a fifth less time per step, the same numbers
+KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "4000000000", "MALLOC_TOP_PAD_": "268435456"}
 
 
 class DemoFailed(Exception):
@@ -75,7 +77,11 @@ def demo(out: Path, steps: int | None = None, overwrite: bool = False) -> str:
         directory.check_free(overwrite)
     overrides = [] if steps is None else ["--set", f"trainer.max_steps={_whole(steps)}"]
     start = time.monotonic()
-    print("training twice from the same base, side by side: GRPO's advantages, and Pass@8", file=sys.stderr)
+    print(
+        "training twice from the same base, side by side: GRPO's advantages, and Pass@8\n"
+        "(each evaluates, trains, evaluates; loading PyTorch takes some seconds)",
+        file=sys.stderr,
+    )
     out.mkdir(parents=True, exist_ok=True)
     with _jobs(directories, overrides, overwrite) as jobs:
         while any(job.process.poll() is None for job in jobs):
@@ -109,7 +115,7 @@ def _jobs(directories: Mapping[str, RunDirectory], overrides: list[str], overwri
 def _start(label: str, directory: RunDirectory, overrides: list[str], overwrite: bool) -> Job:
     log = directory.path.with_suffix(".log")
     command = [sys.executable, "-m", "advshape", "train", RUNS[label], "--out", str(directory.path), "--quiet"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **KEEP_MEMORY}
     with log.open("wb") as file:
         process = subprocess.Popen(
             [*command, *overrides, *(["--overwrite"] if overwrite else [])],
