@@ -152,6 +152,13 @@ def test_bad_input_is_a_clear_error(rewards, options, message):
     ("call", "message"),
     [
         (lambda: adv.estimator("glpo"), "did you mean 'grpo'"),
+        (lambda: adv.estimator("GRPO"), "did you mean 'grpo'"),
+        (lambda: adv.estimator("pass_at_k(k=8,k=9)"), "stands twice"),
+        (lambda: adv.estimator("grpo").scaled("rmss"), "unknown scale"),
+        (lambda: adv.advantages(np.array([["1", "0"]]), adv.estimator("rloo")), "must be numbers"),
+        (lambda: adv.advantages(np.array([[1, None]], dtype=object), adv.estimator("rloo")), "must be numbers"),
+        (lambda: adv.Focal(-1.0), "gamma"),
+        (lambda: adv.RiskSensitive(0.0), "beta"),
         (lambda: adv.estimator("pass_at_k"), "needs k"),
         (lambda: adv.estimator("pass_at_k", kk=3), "no parameter 'kk'.*did you mean 'k'"),
         (lambda: adv.estimator("rloo", k=3), "takes none"),
@@ -188,3 +195,21 @@ def test_unbiased_and_centred_fields_are_computed():
     assert adv.estimator("grpo").kind == "biased"
     assert adv.estimator("pass_at_k", k=3).table(8).centered
     assert not adv.estimator("rloo_k", k=3).table(8).centered
+
+
+@pytest.mark.parametrize("name", ["maxrl", "grpo", "rloo"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_low_precision_rounds_once_also_with_holes_and_history(name, dtype):
+    torch = pytest.importorskip("torch")
+    kind, rule = getattr(torch, dtype), adv.estimator(name)
+    r = np.r_[np.ones(255), np.zeros(1), np.nan]
+    for history in (None, adv.Beta(0.5, 0.5)):
+        exact = adv.advantages(r, rule, history=history)
+        found = adv.advantages(torch.tensor(r).to(kind), rule, history=history).double().numpy()
+        np.testing.assert_allclose(found, exact, rtol=2**-8)  # one rounding to 8 bits
+
+
+def test_scaled_rules_leave_single_rollouts_alone():
+    found = adv.advantages([[1.0, np.nan], [1.0, 0.0]], adv.estimator("psr").scaled("rms"), too_small="zero")
+    assert (found[0] == 0).all()
+    assert adv.estimator("pass_at_k", k=245).kind == "unbiased"

@@ -11,8 +11,8 @@ import advshape
 
 PACKAGE = Path(advshape.__file__).parent
 CORE = {
-    "errors", "bernstein", "surrogate", "surrogates", "expression", "regularize", "prior", "table", "forward", "catalogue",
-    "layer_cake", "rewards", "probe", "nearest", "formulas", "blackbox", "passk", "history", "analysis",
+    "errors", "bernstein", "surrogate", "surrogates", "expression", "regularize", "prior", "table", "forward",
+    "catalogue", "layer_cake", "rewards", "probe", "nearest", "formulas", "blackbox", "passk", "history", "analysis",
 }  # fmt: skip
 ALLOWED = {  # room -> rooms it may import; core rooms are ordered below
     "evaluation": CORE | {"tasks"},

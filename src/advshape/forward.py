@@ -116,7 +116,7 @@ def minimum_mse(
             weight = np.linalg.lstsq(design, target, rcond=None)[0]
         return AdvantageTable.from_weights(weight, weight * beta)
 
-    name = f"minimum_mse({surrogate!r}, {prior!r}, signal={signal:g})"
+    name = f"minimum_mse({surrogate!r}, {prior!r}, signal={signal:g}{'' if nonnegative else ', nonnegative=False'})"
     return AdvantageEstimator(name, surrogate, build, 1, "theory: minimum mean squared error in the Bernstein basis")
 
 

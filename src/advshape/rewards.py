@@ -58,6 +58,8 @@ def advantages(
         raise AdvshapeError(f"too_small must be 'raise' or 'zero', got {too_small!r}")
     if real not in (None, "layer_cake") or (bounds is not None and real is None):
         raise AdvshapeError(f'real must be None or "layer_cake", and bounds= goes with it; got {real!r}, {bounds!r}')
+    if xp is np and data.dtype.kind not in "biuf":
+        raise AdvshapeError(f"rewards must be numbers, got dtype {data.dtype}; use 1.0, 0.0 and NaN for not judged")
     if groups is not None:
         return _ragged(xp, data, rule, groups, history, too_small=too_small, real=real, bounds=bounds)
     if data.ndim < 1 or data.shape[-1] == 0:
@@ -105,7 +107,9 @@ def _dense(xp: Any, data: Any, rule: Any, history: Beta | None, too_small: str) 
         positive, negative = (_like(xp, v, data, dtype) for v in (table.positive, table.negative))
         return xp.where(right, positive[correct][..., None], negative[correct][..., None])
     sizes = xp.full_like(correct, n) if judged is None else judged.sum(-1)
-    weight, offset = _stacked(xp, data, dtype, rule, sizes, too_small)
+    wide = _wide(xp, data)  # weight * r - offset cancels: low precision would show
+    tables = _tables(xp, rule, sizes, n, too_small)
+    weight, offset = (_like(xp, v, data, wide) for v in tables)
     others = correct[..., None] - right * 1  # how many of the OTHER judged rollouts are right
     others = xp.where(others < 0, xp.zeros_like(others), others)
     row = sizes[..., None] + xp.zeros_like(others)
@@ -113,8 +117,10 @@ def _dense(xp: Any, data: Any, rule: Any, history: Beta | None, too_small: str) 
     if history is None:
         result = alpha * right - offset[row, others]
     else:
-        result = alpha * (right * 1 - _posterior(xp, data, dtype, history, others, sizes))
-    return result if judged is None else xp.where(judged, result, xp.zeros_like(result))
+        result = alpha * (right * 1 - _posterior(xp, data, wide, history, others, sizes))
+    if judged is not None:
+        result = xp.where(judged, result, xp.zeros_like(result))
+    return result.astype(dtype, copy=False) if xp is np else result.to(dtype)
 
 
 def _real(xp: Any, data: Any, rule: Any, history: Beta | None, too_small: str, bounds: Bounds) -> Any:
@@ -122,10 +128,7 @@ def _real(xp: Any, data: Any, rule: Any, history: Beta | None, too_small: str, b
     if history is not None:
         raise AdvshapeError('history= counts right answers, real="layer_cake" has none; leave one of them out')
     dtype = _floating(xp, data)
-    if xp is np:
-        x = data.astype(np.float64, copy=False)
-    else:
-        x = data.to(xp.float32 if data.device.type == "mps" else xp.float64)
+    x = data.astype(np.float64, copy=False) if xp is np else data.to(_wide(xp, data))
     holes = xp.isnan(x)
     if bool(xp.isinf(x).any()):
         raise AdvshapeError("rewards must be finite or NaN (not judged), got an infinite one; clip your scores")
@@ -168,6 +171,11 @@ def _floating(xp: Any, data: Any) -> Any:
     return data.dtype if data.dtype.is_floating_point else xp.get_default_dtype()
 
 
+def _wide(xp: Any, data: Any) -> Any:
+    """The dtype to compute in: float64 wherever the device has it."""
+    return xp.float32 if xp is not np and data.device.type == "mps" else xp.float64
+
+
 def _like(xp: Any, vector: NDArray[np.float64], data: Any, dtype: Any) -> Any:
     return vector.astype(dtype) if xp is np else xp.tensor(vector, dtype=dtype, device=data.device)
 
@@ -192,11 +200,6 @@ def _table(rule: Any, n: int) -> AdvantageTable:
 def _check_size(rule: Any, n: int, too_small: str) -> None:
     if too_small == "raise" or not isinstance(rule, AdvantageEstimator | AdvantageTable):
         _table(rule, n)
-
-
-def _stacked(xp: Any, data: Any, dtype: Any, rule: Any, sizes: Any, too_small: str) -> tuple[Any, Any]:
-    weight, offset = _tables(xp, rule, sizes, int(data.shape[-1]), too_small)
-    return _like(xp, weight, data, dtype), _like(xp, offset, data, dtype)
 
 
 def _tables(

@@ -59,6 +59,8 @@ class Focal(BetaFamily):
     gamma: float = 0.0
 
     def __init__(self, gamma: float) -> None:
+        if not gamma > -0.5:
+            raise AdvshapeError(f"Focal needs gamma > -0.5, got {gamma}")
         object.__setattr__(self, "gamma", float(gamma))
         object.__setattr__(self, "a", 0.5)
         object.__setattr__(self, "b", float(gamma) + 0.5)
@@ -132,6 +134,12 @@ class RiskSensitive(Algebra):
     """
 
     beta: float
+
+    def __post_init__(self) -> None:
+        if self.beta == 0 or not np.isfinite(self.beta):
+            raise AdvshapeError(
+                f"RiskSensitive needs a finite beta other than 0, got {self.beta}; beta = 0 is Identity()"
+            )
 
     def value(self, rho: ArrayLike) -> FloatArray:
         return np.log1p(_rho(rho) * np.expm1(self.beta)) / self.beta

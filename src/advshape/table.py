@@ -220,21 +220,25 @@ class AdvantageEstimator:
         if self.surrogate is None:
             return "unknown surrogate"
         rho = np.linspace(0.05, 0.95, 19)
-        ratios = []
+        aim = self.surrogate.derivative(rho)
+        factors = []
         for n in (max(self.smallest_n, 3), max(self.smallest_n, 3) + 4):
-            aim = self.surrogate.derivative(rho)
-            ratios.append(np.divide(self.table(n).surrogate().derivative(rho), aim, where=aim != 0, out=np.ones(19)))
-        if all(np.allclose(r, 1, rtol=1e-9) for r in ratios):
-            return "unbiased"
-        return "unbiased up to a constant" if all(np.ptp(r) < 1e-9 for r in ratios) else "biased"
+            found = self.table(n).surrogate().derivative(rho)
+            factors.append(float(found @ aim) / float(aim @ aim))
+            if not np.allclose(found, factors[-1] * aim, rtol=0, atol=1e-9 * float(np.abs(aim).max())):
+                return "biased"
+        return "unbiased" if np.allclose(factors, 1, rtol=1e-9) else "unbiased up to a constant"
 
     def scaled(self, convention: Literal["none", "rms"] | float, prior: Beta = DEFAULT_PRIOR) -> AdvantageEstimator:
         """The same estimator with every table scaled; see AdvantageTable.scaled."""
         if convention == "none":
             return self
+        if isinstance(convention, str) and convention != "rms":
+            raise AdvshapeError(f"unknown scale {convention!r}; use 'none', 'rms' or a number")
+        smallest = max(2, self.smallest_n) if convention == "rms" else self.smallest_n
         label = f"{self.name} at unit rms" if convention == "rms" else f"{convention:g} * {self.name}"
         build = self.build
-        return replace(self, name=label, build=lambda n: build(n).scaled(convention, prior))
+        return replace(self, name=label, build=lambda n: build(n).scaled(convention, prior), smallest_n=smallest)
 
     def with_baseline(self, prior: Beta) -> AdvantageEstimator:
         """The same objective with the posterior-mean baseline; see AdvantageTable.with_baseline."""

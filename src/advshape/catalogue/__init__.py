@@ -81,8 +81,9 @@ def make_surrogate(spec: str, /, **parameters: Any) -> surrogate.Surrogate:
 
 def nearest(name: str, known: Any) -> str:
     """', did you mean ...?' or nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f", did you mean {close[0]!r}?" if close else ""
+    lower = {k.lower(): k for k in known}
+    close = difflib.get_close_matches(name.lower(), list(lower), n=1, cutoff=0.5)
+    return f", did you mean {lower[close[0]]!r}?" if close else ""
 
 
 def _surrogate_names() -> list[str]:
@@ -119,6 +120,8 @@ def _parse(spec: str) -> tuple[str, dict[str, Any]]:
         if found is None:
             raise AdvshapeError(f"cannot read the parameter {part.strip()!r} in {spec[:80]!r}; write key=value")
         key, double, single, bare = found.groups()
+        if key in parameters:
+            raise AdvshapeError(f"the parameter {key!r} stands twice in {spec[:80]!r}; give it once")
         text = double if double is not None else single
         parameters[key] = text if text is not None else _literal(bare)
     return name, parameters

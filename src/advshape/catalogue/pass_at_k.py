@@ -210,11 +210,11 @@ def passk_training(k: int) -> AdvantageEstimator:
         (1 / k) * GRPOJoint(k),
         positive,
         negative,
-        smallest_n=max(2, k),
+        smallest_n=k + 1,
         reference="Chen et al., arXiv:2508.10751",
         use="to reproduce Pass@k Training",
         avoid="when solved prompts must still learn: mute when n - c < k",
-        note=f"groups of {k} are drawn from the n rollouts",
+        note=f"groups of {k} are drawn from the n rollouts, and one group alone has no spread",
     )
 
 
