@@ -215,11 +215,9 @@ def _derive(options: argparse.Namespace) -> int:
 
 
 def _reverse(options: argparse.Namespace) -> int:
-    if ":" in options.estimator:
-        from advshape.cli_reverse import reverse
-    else:
-        from advshape.cli_tables import reverse
+    from advshape import cli_reverse, cli_tables
 
+    reverse = cli_reverse.reverse if ":" in options.estimator else cli_tables.reverse
     print(reverse(options.estimator, options.n, as_json=options.json))
     return DONE
 
