@@ -63,7 +63,7 @@ def test_dry_run_prints_a_recipe_that_gives_the_same_plan(here, capsys):
         (["objective={trainer='mine'}"], ["stock"]),
         (["objective={}"], ["exactly one"]),
         (["objective.scale=max"], ["'max'", "rms"]),
-        (["trainer.per_device_train_batch_size=100"], ["num_generations=16", "multiple of 16"]),
+        (["trainer.per_device_train_batch_size=101"], ["num_generations=16", "multiple of 16"]),
         (["trainer.max_steps=-1"], ["max_steps", "train_problems"]),
         (["trainer.learning_rate=fast"], ["learning_rate", "number", "'fast'"]),
         (["trainer.shuffle_dataset=1"], ["shuffle_dataset", "true or false"]),
