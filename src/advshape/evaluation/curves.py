@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.intervals import difference_interval, mean_interval
+from advshape.evaluation.intervals import difference_interval, mean_interval, simultaneous_confidence
 from advshape.evaluation.log import Rollout
 from advshape.passk import pass_at_k
 
@@ -20,6 +20,7 @@ Integers = NDArray[np.int64]
 __all__ = ["Counts", "PairedDifference", "PassCurve", "paired_difference", "pass_bounds", "pass_curve"]
 
 WILSON = "Wilson, effective sample size over prompts"
+SIMULTANEOUS = "; a simultaneous band over all k"
 WILSON_CLUSTERS = "Wilson, effective sample size over clusters of prompts"
 
 
@@ -188,6 +189,7 @@ def pass_curve(
     ks: Sequence[int] | None = None,
     confidence: float = 0.95,
     clusters: Sequence[Any] | None = None,
+    simultaneous: bool = False,
 ) -> PassCurve:
     """The pass@k curve with an interval over prompts at each k.
 
@@ -196,6 +198,7 @@ def pass_curve(
         ks: attempts; None: the powers of two up to the fewest judged rollouts of a prompt.
         confidence: nominal coverage of each interval.
         clusters: one label for each prompt; prompts with the same label are related.
+        simultaneous: the intervals hold together, as a band for the whole curve, with this confidence.
 
     Raises:
         AdvshapeError: k above the judged rollouts of some prompt, or fewer than 2 prompts.
@@ -213,8 +216,10 @@ def pass_curve(
             raise AdvshapeError(f"got {len(clusters)} cluster labels for {counts.prompts} prompts")
         labels = np.unique(np.asarray(clusters), return_inverse=True)[1][rows]
     values = pass_at_k(usable.correct[:, None], usable.judged[:, None], chosen)
-    mean, low, high = mean_interval(values, confidence, labels)
-    method = WILSON if clusters is None else WILSON_CLUSTERS
+    level = simultaneous_confidence(values, confidence, labels) if simultaneous else confidence
+    # Near 0 and 1 only one side can fail, so a band spends half of its level there.
+    mean, low, high = mean_interval(values, level, labels, tail=(1 - level) / 2 if simultaneous else None)
+    method = (WILSON if clusters is None else WILSON_CLUSTERS) + (SIMULTANEOUS if simultaneous else "")
     unjudged = counts.prompts - usable.prompts
     return PassCurve(chosen, mean, low, high, method, confidence, usable.prompts, usable.n, unjudged)
 

@@ -16,7 +16,13 @@ from advshape.errors import AdvshapeError
 
 Floats = NDArray[np.float64]
 
-__all__ = ["Interval", "difference_interval", "mean_interval", "t_quantile"]
+__all__ = ["Interval", "difference_interval", "mean_interval", "simultaneous_confidence", "t_quantile"]
+
+TINY = 1e-12  # below this m (1 - m) is rounding
+NEAR = 4
+"""Successes (or failures), in prompts, below which the between-prompt variance is not trusted."""
+FEW = 10
+"""Successes (or failures) below which Poisson's limit may take the place of Wilson's end."""
 
 
 class Interval(NamedTuple):
@@ -27,38 +33,95 @@ class Interval(NamedTuple):
     high: Floats
 
 
-def mean_interval(values: Floats, confidence: float = 0.95, clusters: NDArray[np.int64] | None = None) -> Interval:
-    """Wilson's interval with the effective sample size of the between-prompt variance.
+def mean_interval(
+    values: Floats,
+    confidence: float = 0.95,
+    clusters: NDArray[np.int64] | None = None,
+    tail: float | None = None,
+) -> Interval:
+    """Wilson's interval with the effective sample size of the between-prompt variance, mended at the ends.
 
-    With mean m and variance s^2 of the mean, m (1 - m) / s^2 independent 0/1 prompts would be as uncertain;
-    Wilson's score interval for that many holds where all or no prompts are solved, where Student's t does not.
-    Near the boundary (fewer than about four prompts' worth of successes or failures) s^2 is itself not known,
-    and the effective size is capped at the number of prompts.
+    With mean m and standard error s, N = m (1 - m) / s^2 independent 0/1 prompts would be as uncertain. Each
+    end solves Wilson's equation |m - p| = q sqrt(p (1 - p) / N) with Student's quantile q, with two changes
+    near 0 (and, mirrored, near 1), where few prompts carry the mean and s itself is hardly known:
+
+    - the end away from 0 takes N no larger than the number of prompts when they solved fewer than 4
+      (of clustered prompts, only as many count as would be independent);
+    - the end towards 0 is no higher than Poisson's limit for m N successes when these are fewer than 10.
 
     Args:
         values: (M, K), each column one quantity in [0, 1], each row one prompt.
         confidence: nominal coverage, in (0, 1).
         clusters: (M,) integer labels of related prompts; None: all prompts are independent.
+        tail: level of the limit for few successes; None: 1 - confidence.
 
-    Source: Wilson 1927; effective size as in Korn & Graubard 1998 for surveys; coverage: docs/evaluation.md.
+    Source: Wilson 1927; the effective size as Korn & Graubard 1998 use it for surveys; the limit for few
+    successes is Brown, Cai & DasGupta 2001, section 4.1.2. Coverage, measured: docs/evaluation.md.
 
     >>> mean_interval(np.zeros((10, 1))).high.round(2)
     array([0.34])
     """
     check_confidence(confidence)
     mean, error, units = _mean_and_error(values, clusters)
-    q = t_quantile(confidence, units - 1)
+    alone = values.std(axis=0, ddof=1) / np.sqrt(len(values))
     with np.errstate(divide="ignore", invalid="ignore"):
-        size = np.where(error > 0, mean * (1 - mean) / error**2, np.inf)
-    near = units * np.minimum(mean, 1 - mean) < q**2
-    size = np.where(near, np.minimum(size, units), size)
+        prompts = np.where(error > 0, len(values) * alone**2 / error**2, units)
+    prompts = np.clip(prompts, units, len(values))
+    q, level = t_quantile(confidence, units - 1), 1 - confidence if tail is None else tail
+    low = _lower_end(mean, error, prompts, q, level)
+    high = 1 - _lower_end(1 - mean, error, prompts, q, level)
+    return Interval(mean, np.minimum(low, mean), np.maximum(high, mean))
+
+
+def _lower_end(mean: Floats, error: Floats, prompts: Floats, q: float, tail: float) -> Floats:
+    """Lower end of the interval; the upper end is the same for 1 - mean, seen from above."""
+    from scipy.special import gammaincinv
+
+    spread = mean * (1 - mean)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        size = np.where((error > 0) & (spread > TINY), spread / error**2, prompts)
+    near_one = prompts * (1 - mean) < NEAR
+    size = np.where(near_one, np.minimum(size, prompts), size)
     shrink = 1 / (1 + q**2 / size)
-    centre = (mean + q**2 / (2 * size)) * shrink
-    half = q * shrink * np.sqrt(mean * (1 - mean) / size + q**2 / (4 * size**2))
-    # Rounding can leave -1e-17; at 0 and 1 the interval has to hold the mean.
-    low = np.where(mean == 0, 0.0, np.clip(centre - half, 0, mean))
-    high = np.where(mean == 1, 1.0, np.clip(centre + half, mean, 1))
-    return Interval(mean, low, high)
+    half = q * np.sqrt(spread / size + q**2 / (4 * size**2))
+    low = (mean + q**2 / (2 * size) - half) * shrink
+    successes = mean * size
+    poisson = gammaincinv(np.maximum(successes, 1e-9), tail) / size
+    low = np.where(successes < FEW, np.minimum(low, poisson), low)
+    return np.where(mean > 0, np.maximum(low, 0), 0)
+
+
+def simultaneous_confidence(
+    values: Floats, confidence: float = 0.95, clusters: NDArray[np.int64] | None = None, seed: int = 0
+) -> float:
+    """The pointwise confidence at which the intervals of all columns hold together with `confidence`.
+
+    The columns of a pass@k curve are strongly correlated, so this is far below Bonferroni's level. The largest
+    of K correlated normal deviates is simulated, with the correlations of the columns.
+
+    Args:
+        values: (M, K), as for `mean_interval`.
+        confidence: nominal coverage of the whole curve.
+        clusters: (M,) integer labels of related prompts.
+        seed: of the simulation (20,000 draws).
+
+    >>> same = np.repeat(np.arange(10)[:, None] / 10, 3, axis=1)
+    >>> round(simultaneous_confidence(same, 0.95), 2)
+    0.95
+    """
+    from scipy.special import ndtr
+
+    check_confidence(confidence)
+    deviations = _deviations(values, clusters)
+    spread = np.sqrt((deviations**2).sum(axis=0))
+    unit = deviations[:, spread > 0] / spread[spread > 0]
+    if unit.shape[1] == 0:
+        return confidence
+    weights, vectors = np.linalg.eigh(unit.T @ unit)
+    root = vectors * np.sqrt(np.maximum(weights, 0))
+    draws = np.random.default_rng(seed).standard_normal((20_000, unit.shape[1])) @ root.T
+    largest = np.quantile(np.abs(draws).max(axis=1), confidence)
+    return max(confidence, float(2 * ndtr(largest) - 1))
 
 
 def difference_interval(
@@ -66,8 +129,9 @@ def difference_interval(
 ) -> Interval:
     """Student's t for paired differences with one pseudo-pair more on each side.
 
-    The two pseudo-prompts differ by plus and minus the largest difference seen (1 where all are 0), half
-    weight each: without them the interval has no width when no prompt changed, and is too short when few did.
+    The two pseudo-prompts differ by plus and minus the largest difference seen (at least 1/2; 1 where all are
+    0), half weight each: without them the interval has no width when no prompt changed, and is too short
+    when few did.
 
     Args:
         differences: (M, K), each in [-1, 1], second evaluation minus first.
@@ -82,7 +146,7 @@ def difference_interval(
     check_confidence(confidence)
     mean, error, units = _mean_and_error(differences, clusters)
     largest = np.abs(differences).max(axis=0)
-    largest = np.where(largest > 0, largest, 1.0)
+    largest = np.where(largest > 0, np.maximum(largest, 0.5), 1.0)
     half = t_quantile(confidence, units - 1) * np.sqrt(error**2 + (largest / units) ** 2)
     return Interval(mean, np.maximum(mean - half, -1), np.minimum(mean + half, 1))
 
@@ -106,16 +170,20 @@ def check_confidence(confidence: float) -> None:
 
 def _mean_and_error(values: Floats, clusters: NDArray[np.int64] | None) -> tuple[Floats, Floats, int]:
     """Mean, its standard error, and the number of independent units (prompts or clusters)."""
-    prompts = len(values)
-    mean = values.mean(axis=0)
-    deviations = values - mean
-    if clusters is not None:
-        labels, rows = np.unique(clusters, return_inverse=True)
-        summed = np.zeros((len(labels), values.shape[1]))
-        np.add.at(summed, rows, deviations)
-        deviations = summed
+    deviations = _deviations(values, clusters)
     units = len(deviations)
     if units < 2:
         raise AdvshapeError(f"an interval over prompts needs at least 2 of them (or 2 clusters), got {units}")
-    error = np.sqrt((deviations**2).sum(axis=0) * units / (units - 1)) / prompts
-    return mean, error, units
+    error = np.sqrt((deviations**2).sum(axis=0) * units / (units - 1)) / len(values)
+    return values.mean(axis=0), error, units
+
+
+def _deviations(values: Floats, clusters: NDArray[np.int64] | None) -> Floats:
+    """Deviations from the mean, (M, K); summed within clusters, (C, K)."""
+    deviations: Floats = values - values.mean(axis=0)
+    if clusters is None:
+        return deviations
+    labels, rows = np.unique(clusters, return_inverse=True)
+    summed = np.zeros((len(labels), values.shape[1]))
+    np.add.at(summed, rows, deviations)
+    return summed
