@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advshape.errors import AdvshapeError
-from advshape.passk import pass_at_k, pass_hat_k
+from advshape.passk import maj_at_k, max_at_k, min_at_k, pass_at_k, pass_hat_k
 
 
 def enumerated(correct: int, n: int, k: int, rule) -> Fraction:
@@ -114,3 +114,54 @@ def test_many_prompts_are_fast():
     start = time.perf_counter()
     pass_at_k(correct[:, None], n[:, None], 2 ** np.arange(7))
     assert time.perf_counter() - start < 5  # takes .1 s on a quiet core
+
+
+def test_best_and_worst_of_k_by_enumeration():
+    rng = np.random.default_rng(0)
+    rewards = rng.normal(size=(4, 7)).round(1)
+    rewards[1, 2] = rewards[1, 5] = np.nan
+    rewards[2] = 3
+    for k in range(1, 6):
+        for estimator, rule in ((max_at_k, max), (min_at_k, min)):
+            values = estimator(rewards, k)
+            for row, value in zip(rewards, values, strict=True):
+                judged = row[~np.isnan(row)]
+                assert value == pytest.approx(np.mean([rule(s) for s in combinations(judged, k)]), abs=1e-13)
+
+
+def test_best_of_k_reduces_to_pass_at_k():
+    for c in range(17):
+        rewards = [1.0] * c + [0.0] * (16 - c)
+        for k in (1, 3, 16):
+            assert max_at_k(rewards, k) == pytest.approx(pass_at_k(c, 16, k), abs=1e-14)
+            assert min_at_k(rewards, k) == pytest.approx(pass_hat_k(c, 16, k), abs=1e-14)
+    large = max_at_k(np.arange(100_000.0), 50_000)
+    assert large == pytest.approx(100_001 * 50_000 / 50_001 - 1, rel=1e-12)  # mean of the maximum of a sample
+    with pytest.raises(AdvshapeError, match="k=4, n=3"):
+        max_at_k([[1.0, 2.0, 3.0, np.nan]], 4)
+    with pytest.raises(AdvshapeError, match="finite"):
+        max_at_k([np.inf], 1)
+
+
+def test_majority_by_enumeration():
+    for votes in ([3, 2, 1], [1, 1, 1, 1], [2, 2, 2], [5], [4, 0, 1, 3], [1, 6]):
+        answers = [j for j, count in enumerate(votes) for _ in range(count)]
+        for k in range(1, len(answers) + 1):
+            for right in range(len(votes)):
+                shares = []
+                for subset in combinations(answers, k):
+                    tally = [subset.count(j) for j in range(len(votes))]
+                    winners = [j for j, count in enumerate(tally) if count == max(tally)]
+                    shares.append((right in winners) / len(winners))
+                assert maj_at_k(votes, right, k) == pytest.approx(np.mean(shares), abs=1e-13)
+            assert maj_at_k(votes, None, k) == 0
+
+
+def test_majority_of_two_answers_is_a_hypergeometric_tail():
+    from scipy.stats import hypergeom
+
+    for k in (1, 7, 31):
+        assert maj_at_k([40, 60], 0, k) == pytest.approx(hypergeom(100, 40, k).sf(k // 2), rel=1e-10)
+    for bad in ([1, 1], 0, 3), ([-1, 3], 0, 1), ([600, 600], 0, 1), ([1, 1], 2, 1):
+        with pytest.raises(AdvshapeError):
+            maj_at_k(*bad)

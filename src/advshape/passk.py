@@ -1,12 +1,13 @@
-"""pass@k and pass^k from counts: `correct` of `n` rollouts of each prompt were right.
+"""pass@k, pass^k, max@k and maj@k: what k attempts at a prompt achieve, estimated from n >= k rollouts.
 
-Both are exact averages over all subsets of k of the n rollouts, and both are unbiased: over independent
-rollouts with success probability rho their means are 1 - (1 - rho)^k and rho^k.
+All are exact averages over the subsets of k of the n rollouts, and so unbiased for k independent rollouts:
+pass@k for 1 - (1 - rho)^k, pass^k for rho^k at success probability rho.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from math import comb
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from advshape.errors import AdvshapeError
 
 Floats = NDArray[np.float64]
 
-__all__ = ["pass_at_k", "pass_hat_k"]
+__all__ = ["maj_at_k", "max_at_k", "min_at_k", "pass_at_k", "pass_hat_k"]
 
 
 def pass_at_k(correct: ArrayLike, n: ArrayLike, k: ArrayLike) -> Floats:
@@ -55,6 +56,89 @@ def pass_hat_k(correct: ArrayLike, n: ArrayLike, k: ArrayLike) -> Floats:
     array([0. , 0.5, 1. ])
     """
     return _by_group(correct, n, k, lambda c, n, k: np.exp(_log_none(n, n - c, k)))
+
+
+def max_at_k(rewards: ArrayLike, k: int) -> Floats:
+    """Mean over subsets of k rollouts of the largest reward; for 0/1 rewards this is pass@k.
+
+    Args:
+        rewards: (..., n) real rewards; NaN = not judged, that rollout does not count in n.
+        k: attempts, 1 <= k <= judged rollouts of every prompt.
+
+    Returns:
+        (...,) float64.
+
+    Raises:
+        AdvshapeError: infinite rewards, or a prompt with fewer than k judged rollouts.
+
+    Source: Walder & Karkhanis 2025, "Pass@K Policy Optimization", arXiv:2505.15201, theorem 3.
+
+    >>> max_at_k([[0.0, 1.0, 3.0]], k=2).round(3)
+    array([2.333])
+    """
+    values = np.asarray(rewards, dtype=np.float64)
+    if values.ndim < 1 or np.isinf(values).any():
+        raise AdvshapeError("rewards must be finite or NaN, with the rollouts on the last axis")
+    rows = np.sort(values.reshape(-1, values.shape[-1]), axis=1)  # NaN last
+    sizes = (~np.isnan(rows)).sum(axis=1)
+    _checked(np.zeros(len(rows)), sizes, k)
+    out = np.empty(len(rows))
+    for n in np.unique(sizes):
+        # weight of the i-th smallest (i = k..n): C(i - 1, k - 1) / C(n, k), from the largest downwards
+        i = np.arange(n, k, -1.0)
+        weight = np.concatenate([[k / n], k / n * np.cumprod((i - k) / (i - 1))])[::-1]
+        out[sizes == n] = rows[sizes == n, k - 1 : n] @ weight
+    return out.reshape(values.shape[:-1])
+
+
+def min_at_k(rewards: ArrayLike, k: int) -> Floats:
+    """Mean over subsets of k rollouts of the smallest reward; for 0/1 rewards this is pass^k. As `max_at_k`.
+
+    >>> min_at_k([[0.0, 1.0, 3.0]], k=2).round(3)
+    array([0.333])
+    """
+    return 0.0 - max_at_k(-np.asarray(rewards, dtype=np.float64), k)
+
+
+def maj_at_k(votes: Sequence[int], right: int | None, k: int) -> float:
+    """Chance that the most frequent answer among k of the n rollouts is the right one, exactly.
+
+    A tie is broken at random: t answers tied at the top, the right one among them, count 1/t.
+
+    Args:
+        votes: how many of the n rollouts gave each distinct answer (equal answers merged).
+        right: index of the right answer in `votes`, None when nobody gave it.
+        k: attempts, 1 <= k <= n.
+
+    Raises:
+        AdvshapeError: k > n, negative votes, or n > 1,000 (the counts then leave float64).
+
+    Source: self-consistency, Wang et al. 2022; the sum over subsets is by generating functions.
+
+    >>> maj_at_k([2, 1, 1], right=0, k=3)
+    0.6666666666666666
+    """
+    n = sum(votes)
+    if min(votes, default=0) < 0 or n > 1000 or (right is not None and not 0 <= right < len(votes)):
+        raise AdvshapeError(f"maj@k needs votes >= 0, at most 1,000 in all, and right among them, got {n} votes")
+    _checked(0, n, k)
+    if right is None:
+        return 0.0
+    others = [count for j, count in enumerate(votes) if j != right and count]
+    won = 0.0
+    for top in range(1, min(k, votes[right]) + 1):
+        # ways[x, t]: subsets of the others with x rollouts, none above `top` and t of them at `top`
+        ways = np.zeros((k - top + 1, (k - top) // top + 1))
+        ways[0, 0] = 1
+        for count in others:
+            grown = np.zeros_like(ways)
+            for x in range(min(count, top, k - top) + 1):
+                tied = int(x == top)
+                kept = ways[: ways.shape[0] - x, : ways.shape[1] - tied]
+                grown[x:, tied:] += comb(count, x) * kept
+            ways = grown
+        won += comb(votes[right], top) * float((ways[k - top] / np.arange(1, ways.shape[1] + 1)).sum())
+    return won / comb(n, k)
 
 
 def _log_none(n: int, hits: NDArray[np.int64], k: int) -> Floats:
