@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources, util
@@ -60,19 +59,37 @@ def find_model(spec: str) -> ModelSource:
     )
 
 
-def load_model(source: ModelSource, dtype: str = "float32", chat: bool = True) -> tuple[Any, Any]:
+def load_model(source: ModelSource, dtype: str = "float32") -> tuple[Any, Any]:
     """Load ``(model, tokenizer)``; the tokenizer pads on the left."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    folder, extra = source.location, {}
     if source.kind == "gguf":
-        folder, extra = os.path.split(source.location)[0], {"gguf_file": Path(source.location).name}
-    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left", **extra)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **extra)
-    if source.kind == "gguf":  # a GGUF file brings no generation settings that can be saved again
-        model.generation_config = GenerationConfig(
-            do_sample=True, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
-        )
+        return _load_gguf(Path(source.location), dtype)
+    tokenizer = AutoTokenizer.from_pretrained(source.location, padding_side="left")
+    return AutoModelForCausalLM.from_pretrained(source.location, dtype=dtype), tokenizer
+
+
+def _load_gguf(path: Path, dtype: str) -> tuple[Any, Any]:
+    """A dense model that can be trained and saved, from the unpacked weights of a GGUF file.
+
+    transformers keeps a dense model marked as quantized, which then refuses both; so the weights move into a
+    plain one.  A GGUF file brings no generation settings: they are made from the tokenizer.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GgufConfig
+
+    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, padding_side="left")
+    packed = AutoModelForCausalLM.from_pretrained(
+        path.parent, gguf_file=path.name, dtype=dtype, quantization_config=GgufConfig(path.name, dequantize=True)
+    )
+    config = packed.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    model.load_state_dict(packed.state_dict())
+    model.name_or_path = str(path)
+    model.generation_config = GenerationConfig(
+        do_sample=True, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
+    )
     return model, tokenizer
 
 
