@@ -71,7 +71,7 @@ HEAVY = {"scipy", "torch", "transformers", "trl", "matplotlib", "datasets", "jin
 
 
 def loaded_by(statement):
-    code = f"{statement}; import sys; print(*sorted({{m.split('.')[0] for m in sys.modules}}))"
+    code = f"{statement}\nimport sys; print(*sorted({{m.split('.')[0] for m in sys.modules}}))"
     return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
 
 
@@ -99,3 +99,23 @@ def test_core_modules_stay_readable():
 def test_all_is_what_exists():
     for name in advshape.__all__:
         assert hasattr(advshape, name)
+    assert not set(advshape.__all__) & {path.stem for path in PACKAGE.iterdir()}, "a module would shadow the name"
+    assert set(advshape.__all__) <= set(dir(advshape))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = advshape.nothing
+
+
+def test_type_checkers_see_the_same_names():
+    tree = ast.parse((PACKAGE / "__init__.pyi").read_text())
+    told = {
+        (node.module.removeprefix("advshape."), alias.name, alias.asname)
+        for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }  # fmt: skip
+    assert told == {(room, name, name) for room, names in advshape._NAMES.items() for name in names}
+
+
+def test_help_waits_for_no_array_library():
+    found = loaded_by("import contextlib, io, advshape.cli\nwith contextlib.suppress(SystemExit), "
+                      "contextlib.redirect_stdout(io.StringIO()): advshape.cli.main(['--help'])\n")  # fmt: skip
+    assert "advshape" in found
+    assert not found & (HEAVY | {"numpy"})

@@ -12,77 +12,51 @@ array([[ 2.        , -0.66666667, -0.66666667, -0.66666667],
 np.float64(2.645751311)
 """
 
-from advshape.analysis import compare, describe
-from advshape.catalogue import estimator, estimators, make_surrogate
-from advshape.errors import AdvshapeError
-from advshape.expression import Expression, parse
-from advshape.formulas import IntegratedSurrogate
-from advshape.forward import minimum_mse, plug_in, unbiased
-from advshape.passk import pass_at_k, pass_hat_k
-from advshape.prior import Beta, fit_prior
-from advshape.probe import Finding, Reversal, reverse
-from advshape.regularize import KL, Deviation, Regularization, falling, regularization
-from advshape.rewards import advantages
-from advshape.surrogate import (
-    GRPO,
-    AllOfK,
-    Entropy,
-    Identity,
-    LogLikelihood,
-    PassAtK,
-    SkewR,
-    Sum,
-    Surrogate,
-    Variance,
-)
-from advshape.surrogates import BetaFamily, Focal, GRPOJoint, LogOdds, MajorityOfK, RiskSensitive
-from advshape.table import AdvantageEstimator, AdvantageTable, FiniteSurrogate
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "GRPO",
-    "KL",
-    "AdvantageEstimator",
-    "AdvantageTable",
-    "AdvshapeError",
-    "AllOfK",
-    "Beta",
-    "BetaFamily",
-    "Deviation",
-    "Entropy",
-    "Expression",
-    "Finding",
-    "FiniteSurrogate",
-    "Focal",
-    "GRPOJoint",
-    "Identity",
-    "IntegratedSurrogate",
-    "LogLikelihood",
-    "LogOdds",
-    "MajorityOfK",
-    "PassAtK",
-    "Regularization",
-    "Reversal",
-    "RiskSensitive",
-    "SkewR",
-    "Sum",
-    "Surrogate",
-    "Variance",
-    "advantages",
-    "compare",
-    "describe",
-    "estimator",
-    "estimators",
-    "falling",
-    "fit_prior",
-    "make_surrogate",
-    "minimum_mse",
-    "parse",
-    "pass_at_k",
-    "pass_hat_k",
-    "plug_in",
-    "regularization",
-    "reverse",
-    "unbiased",
-]
+_NAMES = {  # room -> its public names; __init__.pyi tells type checkers the same
+    "analysis": ("compare", "describe"),
+    "catalogue": ("estimator", "estimators", "make_surrogate"),
+    "errors": ("AdvshapeError",),
+    "expression": ("Expression", "parse"),
+    "formulas": ("IntegratedSurrogate",),
+    "forward": ("minimum_mse", "plug_in", "unbiased"),
+    "passk": ("maj_at_k", "max_at_k", "min_at_k", "pass_at_k", "pass_hat_k"),
+    "prior": ("Beta", "fit_prior"),
+    "probe": ("Finding", "Reversal", "reverse"),
+    "regularize": ("KL", "Deviation", "Regularization", "falling", "regularization"),
+    "rewards": ("advantages",),
+    "surrogate": (
+        "GRPO",
+        "AllOfK",
+        "Entropy",
+        "Identity",
+        "LogLikelihood",
+        "PassAtK",
+        "SkewR",
+        "Sum",
+        "Surrogate",
+        "Variance",
+    ),
+    "surrogates": ("BetaFamily", "Focal", "GRPOJoint", "LogOdds", "MajorityOfK", "RiskSensitive"),
+    "table": ("AdvantageEstimator", "AdvantageTable", "FiniteSurrogate"),
+}
+_ROOM = {name: room for room, names in _NAMES.items() for name in names}
+__all__ = sorted(_ROOM)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use (PEP 562), so that `advshape --help` waits for no array library."""
+    if name not in _ROOM:
+        raise AttributeError(f"module 'advshape' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"advshape.{_ROOM[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ROOM})
