@@ -54,7 +54,7 @@ def find_model(spec: str) -> ModelSource:
     if spec.count("/") == 1 and not spec.startswith((".", "/", "~")) and _on_hub(spec):
         return ModelSource(spec, spec, "hub")
     raise AdvshapeError(
-        f"no model {spec!r}{nearest(spec, model_names())} It is no directory, and no hub model that is cached "
+        f"no model {spec!r}{nearest(spec, model_names()) or '.'} It is no directory, and no hub model that is cached "
         f"or reachable. Give a directory with config.json, or one of: {', '.join(model_names())}"
     )
 

@@ -125,7 +125,7 @@ def load_recipe(spec: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     else:
         name, known = str(spec), recipe_names()
         if name not in known:
-            raise AdvshapeError(f"no recipe {name!r}{nearest(name, known)} Shipped recipes: {', '.join(known)}; "
+            raise AdvshapeError(f"no recipe {name!r}{nearest(name, known) or '.'} Shipped recipes: {', '.join(known)}; "
                                 "or give the path of a .toml file")  # fmt: skip
         text = (resources.files("advshape") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
     return parse_recipe(text, name, overrides)
