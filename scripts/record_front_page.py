@@ -1,12 +1,13 @@
 """Record the runs behind the README's figure: base, stock TRL GRPO, MaxRL and Pass@8 on Countdown, through TRL.
 
-    python scripts/record_front_page.py train --steps 400 --seeds 0 1 2   # restartable, skips finished runs
+    python scripts/record_front_page.py train --steps 600 --seeds 0 1 2   # restartable, skips finished runs
     python scripts/record_front_page.py evaluate                          # counts per puzzle and temperature
     python scripts/record_front_page.py draw                              # front_page.png, front_page.svg, table.md
 
 Two `train` processes may share the work: a run that another process has claimed is skipped (a claim is a directory).
 Writes runs/front_page/<method>-<seed>/ (model, log) and docs/front_page/<method>-<seed>.json (right rollouts of 64 per
-puzzle and temperature). Intervals are 95 % over puzzles, of the mean over training seeds; seeds are listed beside it.
+puzzle and temperature). Intervals are 95 % over puzzles, of the mean over training seeds; the spread between training
+seeds is another matter and stands beside it: thin lines in the figure, single seeds and Student's t in the table.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ def train(method: str, seed: int, steps: int) -> None:
         gradient_accumulation_steps=1, max_completion_length=16, learning_rate=2e-4, warmup_steps=10,
         lr_scheduler_type="linear", max_grad_norm=1.0, beta=0.0, loss_type="dr_grpo", scale_rewards="group",
         temperature=1.0, use_cpu=not torch.cuda.is_available(), bf16=torch.cuda.is_available(),
-        gradient_checkpointing=False, save_strategy="no", report_to="none", logging_steps=10, disable_tqdm=True,
+        gradient_checkpointing=False, activation_checkpointing=False, save_strategy="no", report_to="none",
+        logging_steps=10, disable_tqdm=True,
     )  # fmt: skip
     keywords = {
         "model": AutoModelForCausalLM.from_pretrained(base),
@@ -116,39 +118,135 @@ def evaluate() -> None:
 
 def draw() -> None:
     """The figure and the tables of docs/front_page from the recorded counts."""
-    from advshape.evaluation.curves import paired_difference
-    from advshape.report.figures import draw_frontier, draw_pass_curves, new_figure, save_figure
-
     recorded: dict[str, dict[float, list]] = {}
-    for path in sorted(OUT.glob("*-[0-9].json"), key=lambda p: (list(LABELS).index(p.stem[:-2]), p.stem)):
+    for path in sorted(OUT.glob("*-[0-9].json"), key=lambda p: (list(METHODS_AND_BASE).index(p.stem[:-2]), p.stem)):
         data = json.loads(path.read_text())
         for t, right in data["temperatures"].items():
             recorded.setdefault(LABELS[data["method"]], {}).setdefault(float(t), []).append(_counts(right, data["n"]))
     curves = {label: {t: _mean_curve(seeds) for t, seeds in by_t.items()} for label, by_t in recorded.items()}
+    _figure(recorded, curves)
+    lines = [*_table(curves), "", *_seed_table(recorded), "", *_equal_table(recorded)]
+    (OUT / "table.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+def _figure(recorded: dict, curves: dict) -> None:
+    """pass@k at temperature 1, and the frontier; thin lines are single training seeds."""
+    from advshape.report.figures import COLOURS, draw_frontier, draw_pass_curves, new_figure, save_figure
+
     figure, axes = new_figure(columns=2)
+    for (_, by_t), colour in zip(recorded.items(), COLOURS, strict=False):
+        single = {t: [_mean_curve([counts]) for counts in seeds] for t, seeds in by_t.items()}
+        thin = {"color": colour, "alpha": 0.45, "linewidth": 0.6}
+        for curve in single[1.0] if len(single[1.0]) > 1 else []:
+            axes[0].plot(curve.ks, curve.values, **thin)
+        for seed in range(len(single[1.0])) if len(single[1.0]) > 1 else []:
+            points = [[single[t][seed].at(k)[0] for t in sorted(single)] for k in (1, 64)]
+            axes[1].plot(*points, **thin)
     draw_pass_curves({label: by_t[1.0] for label, by_t in curves.items()}, axes[0])
     axes[0].set_title("Temperature 1", fontsize=10)
     draw_frontier(curves, axes[1])
     axes[1].set_title("Frontier over temperatures 0.4 to 1", fontsize=10)
     save_figure(figure, OUT / "front_page")
+
+
+def _table(curves: dict) -> list[str]:
+    """Mean over training seeds with 95 % intervals over puzzles."""
     lines = ["| | T | pass@1 | pass@8 | pass@64 |", "|---|---|---|---|---|"]
     for label, by_t in curves.items():
         for t, curve in sorted(by_t.items()):
             cells = ["{:.3f} [{:.3f}, {:.3f}]".format(*curve.at(k)) for k in (1, 8, 64)]
             lines.append(f"| {label} | {t:g} | {' | '.join(cells)} |")
-    lines += ["", "Training seeds one by one, T = 1, and the change of pass@64 from the base, paired over puzzles:", ""]
-    lines += ["| | seed | pass@1 | pass@8 | pass@64 | change of pass@64 |", "|---|---|---|---|---|---|"]
+    return lines
+
+
+def _seed_table(recorded: dict) -> list[str]:
+    """Single seeds at temperature 1; change of pass@64 from the base, paired over puzzles; Student's t over seeds."""
+    from advshape.evaluation.curves import paired_difference
+
+    lines = [*SEED_NOTE, "", "| | seed | pass@1 | pass@8 | pass@64 | change of pass@64 |", "|---|---|---|---|---|---|"]
     base = recorded[LABELS["base"]][1.0][0]
     for label in [x for x in recorded if x != LABELS["base"]]:
+        rows = []
         for seed, counts_ in enumerate(recorded[label][1.0]):
             one, change = _mean_curve([counts_]), paired_difference(base, counts_, [64])
-            cells = [f"{one.at(k)[0]:.3f}" for k in (1, 8, 64)]
-            cells.append(f"{change.difference[0]:+.3f} [{change.low[0]:+.3f}, {change.high[0]:+.3f}]")
+            rows.append([*(one.at(k)[0] for k in (1, 8, 64)), float(change.difference[0])])
+            cells = [f"{value:.3f}" for value in rows[-1][:3]]
+            cells.append(f"{rows[-1][3]:+.3f} [{change.low[0]:+.3f}, {change.high[0]:+.3f}]")
             lines.append(f"| {label} | {seed} | {' | '.join(cells)} |")
-    (OUT / "table.md").write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
+        if len(rows) > 1:
+            cells = [
+                f"{mean:.3f} ± {half:.3f}" for mean, half in (_over_seeds(column) for column in zip(*rows, strict=True))
+            ]
+            lines.append(f"| {label} | all {len(rows)} | {' | '.join(cells)} |")
+    return lines
 
 
+def _over_seeds(values: tuple[float, ...]) -> tuple[float, float]:
+    """Mean and half-width of Student's 95 % interval over training seeds."""
+    import numpy as np
+    from scipy.stats import t
+
+    error = np.std(values, ddof=1) / np.sqrt(len(values))
+    return float(np.mean(values)), float(t.ppf(0.975, len(values) - 1) * error)
+
+
+def _equal_table(recorded: dict, draws: int = 2000) -> list[str]:
+    """pass@8 and pass@64 at GRPO's pass@1, read off each frontier by linear interpolation over temperatures."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    values = {label: _per_puzzle(by_t) for label, by_t in recorded.items()}
+    grpo = LABELS["trl_grpo"]
+    puzzles = values[grpo].shape[2]
+    samples = [np.arange(puzzles), *rng.integers(0, puzzles, (draws, puzzles))]
+    lines = [*(line.format(draws=draws) for line in EQUAL_NOTE), "", "| | pass@8 minus GRPO's | pass@64 minus GRPO's |"]
+    lines.append("|---|---|---|")
+    for label in [x for x in values if x != grpo]:
+        gaps = np.array([_gap(values[label][..., rows], values[grpo][..., rows]) for rows in samples])
+        cells = []
+        for column in gaps.T:
+            low, high = np.nanquantile(column[1:], [0.025, 0.975]) if np.isfinite(column[0]) else (np.nan, np.nan)
+            outside = np.isnan(column[1:]).mean()
+            cell = f"{column[0]:+.3f} [{low:+.3f}, {high:+.3f}]" if np.isfinite(column[0]) else "-"
+            cells.append(cell + (f" ({outside:.0%} of the draws outside)" if cell != "-" and outside else ""))
+        lines.append(f"| {label} | {' | '.join(cells)} |")
+    return lines
+
+
+def _per_puzzle(by_t: dict):
+    """pass@1, 8, 64 of each puzzle, mean over seeds: (temperatures, 3, puzzles), temperatures ascending."""
+    import numpy as np
+
+    from advshape.passk import pass_at_k
+
+    return np.array([
+        np.mean([pass_at_k(c.correct, c.judged, np.array([1, 8, 64])[:, None]) for c in by_t[t]], axis=0)
+        for t in sorted(by_t)
+    ])  # fmt: skip
+
+
+def _gap(rows, grpo):
+    """(pass@8, pass@64) of a frontier at GRPO's pass@1 at the highest temperature, minus GRPO's; NaN outside."""
+    import numpy as np
+
+    mean, target = rows.mean(axis=2), grpo[-1].mean(axis=1)
+    order = np.argsort(mean[:, 0])
+    x = mean[order, 0]
+    if not x[0] <= target[0] <= x[-1]:
+        return [np.nan, np.nan]
+    return [float(np.interp(target[0], x, mean[order, i]) - target[i]) for i in (1, 2)]
+
+
+SEED_NOTE = (
+    "Training seeds one by one, T = 1, and the change of pass@64 from the base, paired over puzzles (last row of each",
+    "method: mean over seeds with Student's 95 % interval over seeds, puzzles fixed):",
+)
+EQUAL_NOTE = (
+    "At the pass@1 that GRPO has at T = 1, read off the frontiers by linear interpolation between temperatures (mean over",
+    "seeds; 95 % percentile bootstrap over puzzles, {draws} draws, seed 0; '-': outside the frontier):",
+)
+METHODS_AND_BASE = ("base", *METHODS)
 LABELS = {"base": "base", "trl_grpo": "GRPO (stock TRL)", "maxrl": "MaxRL", "pass_at_8": "Pass@8"}
 
 
