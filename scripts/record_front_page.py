@@ -243,8 +243,8 @@ SEED_NOTE = (
     "method: mean over seeds with Student's 95 % interval over seeds, puzzles fixed):",
 )
 EQUAL_NOTE = (
-    "At the pass@1 that GRPO has at T = 1, read off the frontiers by linear interpolation between temperatures (mean over",
-    "seeds; 95 % percentile bootstrap over puzzles, {draws} draws, seed 0; '-': outside the frontier):",
+    "At the pass@1 that GRPO has at T = 1, read off the frontiers by linear interpolation between temperatures (mean",
+    "over seeds; 95 % percentile bootstrap over puzzles, {draws} draws, seed 0; '-': outside the frontier):",
 )
 METHODS_AND_BASE = ("base", *METHODS)
 LABELS = {"base": "base", "trl_grpo": "GRPO (stock TRL)", "maxrl": "MaxRL", "pass_at_8": "Pass@8"}
