@@ -1,7 +1,8 @@
 """Enumeration: every estimator against its published definition and against all 2^n outcomes; no shared formulas."""
 
 from fractions import Fraction
-from itertools import combinations, product
+from functools import cache
+from itertools import combinations, permutations, product
 
 import numpy as np
 import pytest
@@ -74,6 +75,62 @@ def chen(r, k):
     return [np.mean([s for s, g in zip(score, groups, strict=True) if i in g]) for i in range(len(r))]
 
 
+def scores(groups):
+    """(group reward - mean)/std of 0/1 group rewards; 0 where all are alike."""
+    return (np.array(groups) - np.mean(groups)) / std(groups)
+
+
+@cache
+def chen_full(r, k):
+    """Full sampling: the mean over every order of the rollouts, cut into groups of k; a left-over one gets 0."""
+    n, total = len(r), np.zeros(len(r))
+    orders = list(permutations(range(n)))
+    for order in orders:
+        groups = [order[m : m + k] for m in range(0, n - n % k, k)]
+        for score, group in zip(scores([max(r[i] for i in g) for g in groups]), groups, strict=True):
+            total[list(group)] += score
+    return total / len(orders)
+
+
+def chen_bootstrap(r, k):
+    """Bootstrap: the mean over every sequence of n kinds of k-subset: mine or not, with a right answer or not."""
+    n, subsets = len(r), list(combinations(range(len(r)), k))
+    return [
+        bootstrap_mean(n, tuple(sum((i in g, max(r[m] for m in g)) == kind for g in subsets) for kind in KINDS))
+        for i in range(n)
+    ]
+
+
+KINDS = [(False, 0), (False, 1), (True, 0), (True, 1)]
+
+
+@cache
+def bootstrap_mean(n, counts):
+    total = 0.0
+    for drawn in product(range(4), repeat=n):
+        chance = np.prod([counts[kind] / sum(counts) for kind in drawn])
+        if chance > 0:
+            total += chance * sum(
+                s for s, kind in zip(scores([KINDS[x][1] for x in drawn]), drawn, strict=True) if KINDS[kind][0]
+            )
+    return total
+
+
+def chen_mixed(r, k, share):
+    pass_1 = np.array([(x - np.mean(r)) / std(r) for x in r])
+    return share * np.array(chen(r, k)) + (1 - share) * pass_1
+
+
+def qae(r):
+    return [(x - np.quantile(r, 0.4, method="inverted_cdf")) / std(r) for x in r]
+
+
+def ngrpo(r):
+    """Standardised with one reward of 1 more; torch's and numpy's std(ddof=1)."""
+    more = [*r, 1.0]
+    return [(x - np.mean(more)) / np.std(more, ddof=1) if np.mean(r) < 1 else 0.0 for x in r]
+
+
 def mixed(r, rule):
     """Plug-in rules are silent unless the group is mixed."""
     rho = np.mean(r)
@@ -105,6 +162,14 @@ DEFINITIONS = {
     "grpo_k": slope_rule(lambda p: K * (1 - p) ** (K - 1) / np.sqrt(p * (1 - p))),
     "grpo_k_joint": slope_rule(lambda p: K * (1 - p) ** (K - 1) / np.sqrt((1 - p) ** K * (1 - (1 - p) ** K))),
     "passk_training": lambda r: chen(r, K),
+    "passk_training_full": lambda r: chen_full(tuple(r), 2),
+    "passk_training_bootstrap": lambda r: chen_bootstrap(r, 2),
+    "passk_training_exceeding": lambda r: np.array(chen(r, K)) * 0.4 / np.log(max(sum(r), 1) + 0.5),
+    "passk_training_combination": lambda r: chen_mixed(r, K, np.mean(r)),
+    "passk_training_adaptive": lambda r: chen_mixed(r, K, 0.5),
+    "qae": qae,
+    "ngrpo": ngrpo,
+    "fade": lambda r: mixed(r, lambda x, p: (x - p) * (1 - p) ** 0.5),
     "all_of_k": lambda r: marginal(r, K, lambda s: 0, all, True),
     "majority_of_k": lambda r: marginal(r, K, lambda s: sum(s) > K / 2, lambda s: sum(s) + 1 > K / 2, True),
     "skew_r": lambda r: [(1 - np.mean(r)) * (x - np.mean(r)) / std(r) for x in r],
@@ -123,12 +188,14 @@ DEFINITIONS = {
 }
 NEEDS_K = {
     "reinforce_k", "rloo_k", "pass_at_k", "pass_at_k_plug_in", "pkpo_s", "pkpo_loo", "pkpo_loo_minus_one",
-    "grpo_k", "grpo_k_joint", "passk_training", "all_of_k", "majority_of_k",
+    "grpo_k", "grpo_k_joint", "passk_training", "all_of_k", "majority_of_k", "passk_training_exceeding",
+    "passk_training_combination", "passk_training_adaptive",
 }  # fmt: skip
+RANDOMISED = {"passk_training_full", "passk_training_bootstrap"}
 
 
 def make(name):
-    return adv.estimator(name, **({"k": K} if name in NEEDS_K else {}))
+    return adv.estimator(name, **({"k": K} if name in NEEDS_K else {"k": 2} if name in RANDOMISED else {}))
 
 
 def test_every_entry_has_a_definition_here():

@@ -2,12 +2,14 @@
 
 import math
 from fractions import Fraction
+from inspect import signature
 from itertools import product
 
 import numpy as np
 import pytest
 
 import advshape as adv
+from advshape.catalogue import ENTRIES
 
 VECTORS = {
     "rloo_k(k=3)": (
@@ -206,7 +208,7 @@ def test_softmax_policy_gradient_of_unbiased_rules():
     for name in adv.estimators():
         if name in ("leave_one_out_max",):
             continue
-        rule = adv.estimator(name, **({"k": 3} if "_k" in name or "pkpo" in name or name == "passk_training" else {}))
+        rule = adv.estimator(name, **({"k": 3} if "k" in signature(ENTRIES[name]).parameters else {}))
         if rule.kind != "unbiased":
             continue
         A = adv.advantages(right[groups], rule)

@@ -12,7 +12,8 @@ import advshape
 PACKAGE = Path(advshape.__file__).parent
 CORE = {
     "errors", "bernstein", "surrogate", "surrogates", "expression", "regularize", "prior", "table", "forward",
-    "catalogue", "layer_cake", "rewards", "probe", "nearest", "formulas", "blackbox", "passk", "history", "analysis",
+    "catalogue", "layer_cake", "rewards", "adaptive", "probe", "nearest", "formulas", "blackbox", "passk", "history",
+    "analysis",
 }  # fmt: skip
 ALLOWED = {  # room -> rooms it may import; core rooms are ordered below
     "evaluation": CORE | {"tasks"},
@@ -27,8 +28,8 @@ ALLOWED = {  # room -> rooms it may import; core rooms are ordered below
     "cli": CORE | {"cli_tables", "cli_reverse", "adapters", "tasks", "evaluation", "training", "report", "view", "lab"},
 }
 ORDER = ["errors", "bernstein", "surrogate", "surrogates", "expression", "regularize", "prior", "table", "forward",
-         "catalogue",
-         "history", "layer_cake", "rewards", "analysis", "formulas", "nearest", "blackbox", "probe"]  # fmt: skip
+         "catalogue", "history", "layer_cake", "rewards", "adaptive", "analysis",
+         "formulas", "nearest", "blackbox", "probe"]  # fmt: skip
 
 
 def room_of(path):

@@ -29,6 +29,7 @@ def advantages(
     too_small: Literal["raise", "zero"] = "raise",
     real: Literal["layer_cake"] | None = None,
     bounds: Bounds | None = None,
+    rng: np.random.Generator | None = None,
 ) -> Array:
     """Advantages of 0/1 rewards, or of real ones where `real` says how; the trailing axis is the group.
 
@@ -45,6 +46,9 @@ def advantages(
     F(P(r > t)) dt. That extends the objective, not the method's own formula: GRPO on rewards (0, 2) gives -+2 here,
     -+1 in trainers. bounds: (low, high) ends of the scale, None where unknown; `low` is needed where A+(n) != 0,
     `high` where A-(0) != 0.
+    rng: a generator draws what a randomised rule (Pass@k Training's full sampling and bootstrap) leaves to chance;
+    without it such a rule gives its exact expectation over the draws: the same mean gradient with less variance.
+    Other rules leave rng alone. numpy inside; reproducible for one seed, shape and order of the groups.
     Raises AdvshapeError on any other reward, an empty group, or ids that do not match.
 
     >>> from advshape.catalogue import estimator
@@ -60,14 +64,20 @@ def advantages(
         raise AdvshapeError(f'real must be None or "layer_cake", and bounds= goes with it; got {real!r}, {bounds!r}')
     if xp is np and data.dtype.kind not in "biuf":
         raise AdvshapeError(f"rewards must be numbers, got dtype {data.dtype}; use 1.0, 0.0 and NaN for not judged")
+    if rng is not None and not isinstance(rng, np.random.Generator):
+        raise AdvshapeError(f"rng must be a numpy Generator, got {rng!r}; use rng=np.random.default_rng(0)")
     if groups is not None:
-        return _ragged(xp, data, rule, groups, history, too_small=too_small, real=real, bounds=bounds)
+        return _ragged(xp, data, rule, groups, history, too_small=too_small, real=real, bounds=bounds, rng=rng)
     if data.ndim < 1 or data.shape[-1] == 0:
         raise AdvshapeError(
             f"rewards need a trailing group axis with at least one rollout, got shape {tuple(data.shape)}"
         )
     if callable(rule) and not isinstance(rule, AdvantageEstimator | AdvantageTable):
         return _by_function(data, rule, history, real)
+    if rng is not None and isinstance(rule, AdvantageEstimator) and rule.draw is not None:
+        if real is not None or history is not None:
+            raise AdvshapeError(f"{rule.name} draws with rng=, and real= and history= need its table; leave rng out")
+        return _drawn(xp, data, rule, rng, too_small)
     if real is not None:
         return _real(xp, data, rule, history, too_small, _bounds(bounds))
     return _dense(xp, data, rule, history, too_small)
@@ -121,6 +131,19 @@ def _dense(xp: Any, data: Any, rule: Any, history: Beta | None, too_small: str) 
     if judged is not None:
         result = xp.where(judged, result, xp.zeros_like(result))
     return result.astype(dtype, copy=False) if xp is np else result.to(dtype)
+
+
+def _drawn(xp: Any, data: Any, rule: AdvantageEstimator, rng: np.random.Generator, too_small: str) -> Any:
+    """One random outcome of every group, smallest groups first."""
+    assert rule.draw is not None
+    host = np.asarray(data if xp is np else data.cpu().to(xp.float64).numpy(), dtype=np.float64)
+    judged = _judged(np, host, host == 1)
+    found, sizes = np.zeros(host.shape), judged.sum(-1)
+    _tables(np, rule, sizes, int(host.shape[-1]), too_small)  # the same errors as without rng
+    for n in np.unique(sizes[sizes >= rule.smallest_n]).tolist():
+        inside = judged & (sizes == n)[..., None]
+        found[inside] = rule.draw(host[inside].reshape(-1, n), rng).reshape(-1)
+    return _like(xp, found, data, _floating(xp, data))
 
 
 def _real(xp: Any, data: Any, rule: Any, history: Beta | None, too_small: str, bounds: Bounds) -> Any:

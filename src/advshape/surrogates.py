@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from advshape import bernstein
 from advshape.bernstein import FloatArray
 from advshape.errors import AdvshapeError
-from advshape.surrogate import GRPO, Algebra, PassAtK, _rho, _whole
+from advshape.surrogate import GRPO, Algebra, PassAtK, SkewR, _rho, _whole
 
 __all__ = [
     "BetaFamily",
@@ -20,6 +20,8 @@ __all__ = [
     "LeadGRPO",
     "LogOdds",
     "MajorityOfK",
+    "PassAtKCombination",
+    "Rerolled",
     "RiskSensitive",
 ]
 
@@ -207,3 +209,84 @@ class LeadGRPO(Algebra):
         inner = np.sin(theta * (x + 1) / 2) ** 2
         smooth = (1 - inner) * self.weight(inner) + inner * self.weight(1 - inner)
         return np.asarray((smooth * mass).sum(-1) * theta[..., 0])
+
+
+@dataclass(frozen=True)
+class PassAtKCombination(Algebra):
+    """F' = rho A_k' + (1-rho) A_1', A_k' = (1-rho)^(k/2-1)/sqrt(rho_k), A_1' = 1/sqrt(rho (1-rho)), rho_k = pass@k.
+
+    Chen et al., arXiv:2508.10751, eq. 18: Pass@1 Training on hard prompts, Pass@k Training on easy ones.
+    F = arcsin sqrt(rho) + sqrt(rho (1-rho)) + (2 arcsin sqrt(rho_k) - B(rho_k; 1/2, 1/2 + 1/k)) / k.
+
+    >>> bool(np.isclose(PassAtKCombination(1).value(0.3), GRPO().value(0.3)))
+    True
+    """
+
+    k: int
+
+    def __post_init__(self) -> None:
+        _whole(self.k, "PassAtKCombination")
+
+    def value(self, rho: ArrayLike) -> FloatArray:
+        solved = np.clip(PassAtK(self.k).value(rho), 0.0, 1.0)
+        tail = GRPO().value(solved) - BetaFamily(0.5, 0.5 + 1 / self.k).value(solved)
+        return np.asarray(SkewR().value(rho) + tail / self.k)
+
+    def derivative(self, rho: ArrayLike) -> FloatArray:
+        rho = _rho(rho)
+        with np.errstate(invalid="ignore"):
+            easy = np.where(rho > 0, rho * GRPOJoint(self.k).derivative(rho) / self.k, 0.0)
+        return np.asarray(SkewR().derivative(rho) + easy)
+
+
+@dataclass(frozen=True)
+class Rerolled(Algebra):
+    """F' = F_n' / (1 - rho^n - (1-rho)^n) of a table with these n weights, n >= 2; F(1/2) = 0.
+
+    Groups are drawn anew until they are mixed. F is no polynomial; where weight[0] != 0 it is unbounded at rho = 0,
+    where weight[n-1] != 0 at rho = 1. Gauss-Legendre on the bounded part, the two logarithms in closed form.
+
+    >>> Rerolled((1.0, 1.0)).value(0.9).round(6) == np.round(np.log(9) / 2, 6)     # half the log-odds
+    np.True_
+    """
+
+    weight: tuple[float, ...]
+
+    @property
+    def n(self) -> int:
+        return len(self.weight)
+
+    def __post_init__(self) -> None:
+        if self.n < 2:
+            raise AdvshapeError(f"Rerolled needs n >= 2 weights, got {self.n}; a group of one is never mixed")
+
+    def __repr__(self) -> str:
+        return f"Rerolled(n={self.n})"
+
+    def _ratio(self, rho: FloatArray) -> FloatArray:
+        """F_n' rho (1-rho) / (1 - rho^n - (1-rho)^n), smooth on [0, 1]; 1 - ... is rho (1-rho) times the divisor."""
+        n, i = self.n, np.arange(self.n - 1.0)
+        divisor = bernstein.basis(n - 2, rho) @ (n * (n - 1) / ((i + 1) * (n - 1 - i)))
+        return np.asarray(bernstein.basis(n - 1, rho) @ np.asarray(self.weight) / divisor)
+
+    def derivative(self, rho: ArrayLike) -> FloatArray:
+        rho, n = _rho(rho), self.n
+        with np.errstate(divide="ignore", invalid="ignore"):
+            inside = self._ratio(rho) / (rho * (1 - rho))
+        for end, first, second in ((0.0, self.weight[0], self.weight[1]), (1.0, self.weight[-1], self.weight[-2])):
+            limit = (n - 1) / n * second if first == 0 else np.copysign(np.inf, first)
+            inside = np.where(rho == end, limit, inside)
+        return inside
+
+    def value(self, rho: ArrayLike) -> FloatArray:
+        rho = _rho(rho)
+        low, high = self.weight[0] / self.n, self.weight[-1] / self.n
+        x, mass = np.polynomial.legendre.leggauss(400)
+        half = (rho[..., None] - 0.5) / 2
+        inner = 0.5 + half * (x + 1)
+        ratio = self._ratio(inner)
+        bounded = (half * mass * ((ratio - low) / inner + (ratio - high) / (1 - inner))).sum(-1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            left = low * np.log(2 * rho) if low else 0.0
+            right = -high * np.log(2 * (1 - rho)) if high else 0.0
+        return np.asarray(bounded + left + right)

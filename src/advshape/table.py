@@ -20,6 +20,7 @@ from advshape.bernstein import FloatArray
 from advshape.errors import AdvshapeError
 from advshape.prior import Beta
 from advshape.surrogate import Algebra, Surrogate
+from advshape.surrogates import Rerolled
 
 __all__ = ["AdvantageEstimator", "AdvantageTable", "FiniteSurrogate"]
 
@@ -117,6 +118,31 @@ class AdvantageTable:
         """The exact surrogate that this table optimises with n rollouts."""
         return FiniteSurrogate(self.weight)
 
+    def without_dead_groups(self) -> AdvantageTable:
+        """This table behind a filter of all-wrong and all-right groups: positive[n] = negative[0] = 0.
+
+        Dropping dead groups from a batch does no more than this: the batch then is a mean over fewer groups, which
+        rescales each prompt's expected step by a factor that only the others set. Nothing changes where both were 0.
+        """
+        c = np.arange(self.n + 1)
+        dead = (c == 0) | (c == self.n)
+        return AdvantageTable(np.where(dead, 0.0, self.positive), np.where(dead, 0.0, self.negative))
+
+    def rerolled(self) -> Rerolled:
+        """What this table optimises when each prompt's group is drawn anew until it is mixed.
+
+        F' = F_n' / (1 - rho^n - (1-rho)^n) of `without_dead_groups`: the pull on prompts that are hardly ever or
+        nearly always solved grows without bound. DAPO's dynamic sampling (arXiv:2503.14476) draws new prompts
+        instead, which is dropping: F_n' stays.
+
+        >>> rloo = AdvantageTable.from_weights([1.0, 1.0], [0.0, 1.0])     # RLOO, n = 2: F' = 1/(2 rho (1-rho))
+        >>> rloo.rerolled().derivative(0.1).round(4)
+        np.float64(5.5556)
+        """
+        if self.n < 2:
+            raise AdvshapeError("a group of one rollout is never mixed; re-rolling needs n >= 2")
+        return Rerolled(tuple(self.without_dead_groups().weight.tolist()))
+
     def bias(self, target: Surrogate, rho: ArrayLike) -> FloatArray:
         """F_n'(rho) - F'(rho) against a target surrogate; same shape as rho."""
         return self.surrogate().derivative(rho) - target.derivative(rho)
@@ -141,15 +167,21 @@ class AdvantageTable:
 
         Chen et al., arXiv:2508.10751, where it is the sum of absolute advantages.
         """
+        return np.abs(self.masses).sum(0)
+
+    @property
+    def masses(self) -> FloatArray:
+        """eta split by sign of the reward, c A+ and (n - c) A-, shape (2, n + 1); their sum is 0 where centred.
+
+        n times the gradient mass on right and (with its sign) on wrong answers, arXiv:2607.01490.
+        """
         c = np.arange(self.n + 1.0)
-        return c * np.abs(self.positive) + (self.n - c) * np.abs(self.negative)
+        return np.stack([c * self.positive, (self.n - c) * self.negative])
 
     @property
     def centered(self) -> bool:
         """Whether every group's advantages sum to zero, to 1e-9 of the largest."""
-        c = np.arange(self.n + 1.0)
-        total = c * self.positive + (self.n - c) * self.negative
-        return bool(np.all(np.abs(total) <= 1e-9 * max(float(self.eta.max()), 1e-300)))
+        return bool(np.all(np.abs(self.masses.sum(0)) <= 1e-9 * max(float(self.eta.max()), 1e-300)))
 
     def rms(self, prior: Beta = DEFAULT_PRIOR) -> float:
         """sqrt(E[mean A^2 | 0 < c < n]) under a prior over success probabilities; 1 for GRPO."""
@@ -161,14 +193,18 @@ class AdvantageTable:
 
     def scaled(self, convention: Literal["none", "rms"] | float, prior: Beta = DEFAULT_PRIOR) -> AdvantageTable:
         """Times a number, or scaled to unit `rms` under the prior, so that one learning rate suits every objective."""
+        factor = self.scale(convention, prior)
+        return self if convention == "none" else AdvantageTable(self.positive * factor, self.negative * factor)
+
+    def scale(self, convention: Literal["none", "rms"] | float, prior: Beta = DEFAULT_PRIOR) -> float:
+        """The factor that `scaled` multiplies by."""
         if convention == "none":
-            return self
+            return 1.0
         if isinstance(convention, str) and convention != "rms":
             raise AdvshapeError(f"unknown scale {convention!r}; use 'none', 'rms' or a number")
         if convention == "rms" and self.rms(prior) == 0:
             raise AdvshapeError("a table that is zero in every mixed group cannot be scaled to unit rms")
-        factor = 1 / self.rms(prior) if convention == "rms" else float(convention)
-        return AdvantageTable(self.positive * factor, self.negative * factor)
+        return 1 / self.rms(prior) if convention == "rms" else float(convention)
 
     def with_baseline(self, prior: Beta) -> AdvantageTable:
         """The same weights (the same objective) with the posterior mean of the others as baseline.
@@ -187,6 +223,9 @@ class AdvantageEstimator:
 
     name: how it is called; surrogate: the F it aims at (None: unknown); build: n -> table;
     smallest_n: the smallest group it allows; reference: paper and equation.
+    draw: of a randomised rule, one random outcome: rewards (groups, n) of 0 and 1 and a generator -> advantages of the
+    same shape. Its table then is the exact expectation over the draws, which has the same mean and less variance;
+    None for every other rule.
     """
 
     name: str
@@ -197,6 +236,7 @@ class AdvantageEstimator:
     use: str = ""
     avoid: str = ""
     note: str = ""
+    draw: Callable[[FloatArray, np.random.Generator], FloatArray] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_cached", lru_cache(maxsize=64)(self.build))
@@ -237,10 +277,21 @@ class AdvantageEstimator:
             raise AdvshapeError(f"unknown scale {convention!r}; use 'none', 'rms' or a number")
         smallest = max(2, self.smallest_n) if convention == "rms" else self.smallest_n
         label = f"{self.name} at unit rms" if convention == "rms" else f"{convention:g} * {self.name}"
-        build = self.build
-        return replace(self, name=label, build=lambda n: build(n).scaled(convention, prior), smallest_n=smallest)
+        build, draw = self.build, self.draw
+
+        def scaled_draw(rewards: FloatArray, rng: np.random.Generator) -> FloatArray:
+            assert draw is not None
+            return draw(rewards, rng) * build(rewards.shape[-1]).scale(convention, prior)
+
+        return replace(
+            self,
+            name=label,
+            build=lambda n: build(n).scaled(convention, prior),
+            smallest_n=smallest,
+            draw=None if draw is None else scaled_draw,
+        )
 
     def with_baseline(self, prior: Beta) -> AdvantageEstimator:
-        """The same objective with the posterior-mean baseline; see AdvantageTable.with_baseline."""
-        build = self.build
-        return replace(self, name=f"{self.name} with {prior!r} baseline", build=lambda n: build(n).with_baseline(prior))
+        """The same objective with the posterior-mean baseline; see AdvantageTable.with_baseline. No longer random."""
+        build, name = self.build, f"{self.name} with {prior!r} baseline"
+        return replace(self, name=name, build=lambda n: build(n).with_baseline(prior), draw=None)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from advshape import forward, surrogate
-from advshape.catalogue import pass_at_k, policy_gradient, reward_level
+from advshape.catalogue import pass_at_k, passk_training, policy_gradient, reward_level
 from advshape.errors import AdvshapeError
 from advshape.expression import parse
 from advshape.table import AdvantageEstimator
@@ -22,7 +22,7 @@ __all__ = ["estimator", "estimators", "make_surrogate"]
 
 ENTRIES: dict[str, Callable[..., AdvantageEstimator]] = {
     f.__name__: f
-    for family in (policy_gradient, pass_at_k, reward_level)
+    for family in (policy_gradient, pass_at_k, passk_training, reward_level)
     for f in (getattr(family, name) for name in family.__all__)
 }
 

@@ -21,7 +21,6 @@ __all__ = [
     "majority_of_k",
     "pass_at_k",
     "pass_at_k_plug_in",
-    "passk_training",
     "pkpo_loo",
     "pkpo_loo_minus_one",
     "pkpo_s",
@@ -111,7 +110,7 @@ def pkpo_s(k: int) -> AdvantageEstimator:
         lambda c, n: float(k),
         lambda c, n: k * _some_right(n - 1, c, k - 1),
         smallest_n=k,
-        reference=f"{_PKPO}, s",
+        reference=f"{_PKPO}, s, eq. 19",
         use="as PKPO's rule before variance reduction",
         avoid="in practice: it has no baseline",
         note=f"pass@{k} cannot be estimated from fewer than {k} rollouts",
@@ -127,7 +126,7 @@ def pkpo_loo(k: int) -> AdvantageEstimator:
         lambda c, n: k - n * k / (n - 1) * _some_right(n - 1, c - 1, k),
         lambda c, n: k * _some_right(n - 1, c, k - 1) - n * k / (n - 1) * _some_right(n - 1, c, k),
         smallest_n=k + 1,
-        reference=f"{_PKPO}, s_loo",
+        reference=f"{_PKPO}, s_loo, eq. 29",
         use="to compare with PKPO's published variants",
         avoid="with real rewards without a lower bound: A+(n) is not 0",
         note="the leave-one-out estimate needs k <= n - 1",
@@ -137,7 +136,7 @@ def pkpo_loo(k: int) -> AdvantageEstimator:
 def pkpo_loo_minus_one(k: int) -> AdvantageEstimator:
     """PKPO's s_loo-1, times n: on 0/1 rewards A+ = k f(c-1), A- = 0, as reinforce_k."""
     entry = reinforce_k(whole("pkpo_loo_minus_one", "k", k))
-    return replace(entry, name=f"pkpo_loo_minus_one(k={k})", reference=f"{_PKPO}, s_loo-1")
+    return replace(entry, name=f"pkpo_loo_minus_one(k={k})", reference=f"{_PKPO}, s_loo-1, eq. 33")
 
 
 def leave_one_out_max() -> AdvantageEstimator:
@@ -183,38 +182,6 @@ def grpo_k_joint(k: int) -> AdvantageEstimator:
         reference=f"{_PAPER} (the reading with the pass@k deviation; see grpo_k)",
         use="as pass@k with the normaliser of the pass@k reward",
         avoid="when an unbiased pass@k gradient is wanted",
-    )
-
-
-def passk_training(k: int) -> AdvantageEstimator:
-    """Pass@k Training, analytical: A+ = (1-R)/sigma, A- = (1-R-C(n-c-1,k-1)/C(n-1,k-1))/sigma, R = p(n,c,k)."""
-    k = whole("passk_training", "k", k)
-
-    def spread(c: FloatArray, n: int) -> tuple[FloatArray, FloatArray]:
-        fail = choose_ratio(n - c.astype(np.int64), k, n, k)
-        return fail, np.sqrt(fail * (1 - fail))
-
-    def divide(x: FloatArray, sigma: FloatArray) -> FloatArray:
-        return np.divide(x, sigma, out=np.zeros_like(sigma), where=sigma > 0)
-
-    def positive(c: FloatArray, n: int) -> FloatArray:
-        fail, sigma = spread(c, n)
-        return divide(fail, np.where(c < n, sigma, 0.0))
-
-    def negative(c: FloatArray, n: int) -> FloatArray:
-        fail, sigma = spread(c, n)
-        return divide(fail - fail_ratio(c, n, k), np.where(c > 0, sigma, 0.0))
-
-    return by_counts(
-        f"passk_training(k={k})",
-        (1 / k) * GRPOJoint(k),
-        positive,
-        negative,
-        smallest_n=k + 1,
-        reference="Chen et al., arXiv:2508.10751",
-        use="to reproduce Pass@k Training",
-        avoid="when solved prompts must still learn: mute when n - c < k",
-        note=f"groups of {k} are drawn from the n rollouts, and one group alone has no spread",
     )
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from advshape.catalogue.entry import by_counts, number
+from advshape.catalogue.entry import by_counts, number, whole
 from advshape.surrogate import GRPO, Identity, LogLikelihood
 from advshape.table import AdvantageEstimator
 
 __all__ = [
     "dr_grpo",
     "grpo",
+    "ngrpo",
     "nsr",
     "psr",
+    "qae",
     "reinforce",
     "rejection",
     "rloo",
@@ -86,6 +88,60 @@ def grpo(ddof: int = 0, epsilon: float = 0.0) -> AdvantageEstimator:
         reference="Shao et al., arXiv:2402.03300; arXiv:2510.23049",
         use="as the field's default; up-weights hard and solved prompts alike",
         avoid="when pass@k for larger k must not fall",
+    )
+
+
+def ngrpo(virtual: int = 1, ddof: int = 1) -> AdvantageEstimator:
+    """NGRPO: (r - mean)/std over the n rewards and `virtual` more of 1; A-(0) != 0, A+(n) = 0; std with `ddof`.
+
+    Its clipping, looser for right answers, is the trainer's and no part of a table.
+    """
+    more = whole("ngrpo", "virtual", virtual)
+    if ddof not in (0, 1):
+        number("ngrpo", "ddof (0 or 1)", "neither")
+
+    def std(c: np.ndarray, n: int) -> np.ndarray:
+        return np.sqrt((c + more) * (n - c) / ((n + more) * (n + more - ddof)))
+
+    def positive(c: np.ndarray, n: int) -> np.ndarray:
+        return np.divide((n - c) / (n + more), std(c, n), out=np.zeros_like(c), where=c < n)
+
+    return by_counts(
+        "ngrpo" if (more, ddof) == (1, 1) else f"ngrpo(virtual={more}, ddof={ddof})",
+        GRPO(),
+        positive,
+        lambda c, n: -(c + more) / (n + more) / std(c, n),
+        smallest_n=2,
+        reference="Nan et al., arXiv:2509.18851 (std as in the authors' code)",
+        use="to learn from all-wrong groups too",
+        avoid="with filters of all-wrong groups: they drop what it is for",
+    )
+
+
+def qae(quantile: float = 0.4) -> AdvantageEstimator:
+    """QAE: (r - b)/std with the group's `quantile` as baseline b: 0 where c <= (1 - quantile) n, else 1.
+
+    Only right answers teach on hard prompts, only wrong ones on easy prompts. As n grows the objective is GRPO's.
+    """
+    share = number("qae", "quantile", quantile, 0.0, 1.0)
+    if share in (0.0, 1.0):
+        number("qae", "quantile inside (0, 1)", "an end")
+
+    def entry(c: np.ndarray, n: int, right: bool) -> np.ndarray:
+        hard = n - c >= share * n - 1e-9  # at least `share` of the rewards are 0
+        std = np.sqrt(c * (n - c)) / n
+        sign = 1.0 if right else -1.0
+        return np.divide(sign, std, out=np.zeros_like(c), where=(hard == right) & (std > 0))
+
+    return by_counts(
+        "qae" if share == 0.4 else f"qae(quantile={share:g})",
+        GRPO(),
+        lambda c, n: entry(c, n, True),
+        lambda c, n: entry(c, n, False),
+        smallest_n=2,
+        reference="Wu et al., arXiv:2509.22611, eq. 3-4",
+        use="to keep the policy's entropy in bounds: most rollouts get no step",
+        avoid="when another objective than GRPO's is wanted: only the baseline differs",
     )
 
 

@@ -16,6 +16,7 @@ from advshape.table import AdvantageEstimator
 __all__ = [
     "beta_family",
     "entropy_rloo",
+    "fade",
     "focal_grpo",
     "grpo_lead",
     "log_odds",
@@ -27,6 +28,7 @@ __all__ = [
 ]
 
 _PAPER = "arXiv:2510.23049"
+_MAXRL = "Tajwar et al., arXiv:2602.02710"
 _KIMI = "Kimi k1.5, arXiv:2501.12599 (as an in-group weight)"
 
 
@@ -62,11 +64,31 @@ def focal_grpo(gamma: float = 2.0) -> AdvantageEstimator:
     )
 
 
+def fade(alpha: float = 1.5, delta: float = 1.0) -> AdvantageEstimator:
+    """FADE at fixed alpha, delta: A+ = (1-rho_hat)^alpha, A- = -(1-rho_hat)^(alpha-1) rho_hat / delta.
+
+    The paper moves both during training, alpha = clip(3 (1-p)/(2 p), 1, 3) with the running solve rate p and
+    delta = clip(1 + H - H*, 0.3, 1) with the running entropy H and its target H*: each step is another table, this
+    one. The defaults are p = 1/2, H >= H*. delta = 1 is its Power(alpha), alpha = 1 its AsymGRPO(delta). Known to us
+    from public summaries of the paper, which agree; equation numbers could not be checked.
+    """
+    a, d = number("fade", "alpha", alpha, 1.0), number("fade", "delta", delta, 0.01)
+    return by_rate(
+        "fade" if (a, d) == (1.5, 1.0) else f"fade(alpha={a:g}, delta={d:g})",
+        BetaFamily(1.0, a) if d == 1 else (1 - 1 / d) * BetaFamily(1.0, a + 1) + (1 / d) * BetaFamily(1.0, a),
+        lambda rho: (1 - rho) ** a,
+        lambda rho: -((1 - rho) ** (a - 1)) * rho / d,
+        reference="Decugis et al., arXiv:2607.01490",
+        use="as two dials: alpha for how hard the prompts, delta for how strongly wrong answers are pushed down",
+        avoid="as the whole method: that one moves alpha and delta while it trains",
+    )
+
+
 def prioritized_rloo() -> AdvantageEstimator:
     """(1 - rho_hat) times RLOO, the in-group weight; at n = 2 it has no priority left."""
     return by_counts(
         "prioritized_rloo",
-        Identity() - 0.5 * Identity() + 0.5 * Variance(),
+        0.5 * Identity() + 0.5 * Variance(),
         lambda c, n: (1 - c / n) * (n - c) / (n - 1),
         lambda c, n: -(1 - c / n) * c / (n - 1),
         smallest_n=2,
@@ -85,14 +107,20 @@ def maxrl(order: int | None = None) -> AdvantageEstimator:
     """MaxRL: A+ = n/c - 1, A- = -1, 0 at c = 0: log-likelihood of order n - 1; or any fixed order, centred."""
     if order is not None:
         fixed = unbiased(LogLikelihood(whole("maxrl", "order", order)), "centered")
-        return replace(fixed, name=f"maxrl(order={order})", reference="arXiv:2602.02710", use="MaxRL of fixed order")
+        return replace(
+            fixed,
+            name=f"maxrl(order={order})",
+            reference=_MAXRL,
+            use="to have one objective at every n",
+            avoid="with more than order + 1 rollouts to spare: maxrl uses them for a higher order",
+        )
     return by_counts(
         "maxrl",
         LogLikelihood(),
         lambda c, n: n / c - 1,
         lambda c, n: np.where(c > 0, -1.0, 0.0),
         smallest_n=2,
-        reference="arXiv:2602.02710",
+        reference=_MAXRL,
         use="to weigh every pass@k alike: hard prompts count by 1/rho",
         avoid="with noisy verifiers: one false positive on a hard prompt weighs n - 1",
     )
