@@ -168,6 +168,18 @@ def check_confidence(confidence: float) -> None:
         raise AdvshapeError(f"confidence must lie between 0 and 1, got {confidence}; 0.95 is usual")
 
 
+def cluster_sums(values: Floats, clusters: NDArray[np.int64]) -> Floats:
+    """Sums of the rows (M, K) of each cluster, (C, K), in the order of the sorted labels.
+
+    >>> cluster_sums(np.array([[1.0], [2.0], [4.0]]), np.array([7, 3, 7]))
+    array([[2.], [5.]])
+    """
+    labels, rows = np.unique(clusters, return_inverse=True)
+    summed = np.zeros((len(labels), values.shape[1]))
+    np.add.at(summed, rows, values)
+    return summed
+
+
 def _mean_and_error(values: Floats, clusters: NDArray[np.int64] | None) -> tuple[Floats, Floats, int]:
     """Mean, its standard error, and the number of independent units (prompts or clusters)."""
     deviations = _deviations(values, clusters)
@@ -181,9 +193,4 @@ def _mean_and_error(values: Floats, clusters: NDArray[np.int64] | None) -> tuple
 def _deviations(values: Floats, clusters: NDArray[np.int64] | None) -> Floats:
     """Deviations from the mean, (M, K); summed within clusters, (C, K)."""
     deviations: Floats = values - values.mean(axis=0)
-    if clusters is None:
-        return deviations
-    labels, rows = np.unique(clusters, return_inverse=True)
-    summed = np.zeros((len(labels), values.shape[1]))
-    np.add.at(summed, rows, deviations)
-    return summed
+    return deviations if clusters is None else cluster_sums(deviations, clusters)
