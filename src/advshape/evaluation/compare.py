@@ -2,65 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from advshape.evaluation.changes import Changes
-from advshape.evaluation.crossing import Crossing
-from advshape.evaluation.curves import PassCurve
+from advshape.errors import AdvshapeError
+from advshape.evaluation.curves import PassCurve, pass_curve
+from advshape.evaluation.difference import ClusterOf, Difference, Options, paired, plain, shared_only, unpaired
 from advshape.evaluation.runs import Run
+from advshape.evaluation.significance import holm
 
-Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-__all__ = ["Comparison", "Difference"]
+__all__ = ["Comparison", "compare"]
 
-
-@dataclass(frozen=True, eq=False)
-class Difference:
-    """Second run minus first: differences of pass@k with intervals and p-values, changed prompts, crossing.
-
-    Attributes:
-        first, second: labels of the runs.
-        paired: by prompt; False: the runs were compared as samples of different prompts.
-        prompts: prompts that both runs judged (unpaired: the smaller number of the two).
-        left_out: prompts of either run that do not count, because the other did not judge them.
-        ks: (K,) attempts.
-        difference, low, high: (K,) mean and ends of the pointwise interval, in [-1, 1].
-        p: (K,) p-value of the permutation test; NaN where k is not tested.
-        p_adjusted: (K,) Holm's p-value over all tests of the comparison; NaN where k is not tested.
-        method, test: how interval and p-value were made, in words.
-        changes: 2x2 of prompts; None when unpaired.
-        crossing: None when unpaired.
-    """
-
-    first: str
-    second: str
-    paired: bool
-    prompts: int
-    left_out: int
-    ks: Integers
-    difference: Floats
-    low: Floats
-    high: Floats
-    p: Floats
-    p_adjusted: Floats
-    method: str
-    test: str
-    changes: Changes | None = None
-    crossing: Crossing | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Strict JSON, see `Comparison.to_json`."""
-        own = {name: _plain(value) for name, value in vars(self).items()}
-        own["changes"] = None if self.changes is None else _plain(asdict(self.changes))
-        own["crossing"] = None if self.crossing is None else _plain(asdict(self.crossing))
-        return own
+SETTINGS = ("temperature", "top_p", "max_new_tokens", "task", "verifier")
+"""Settings whose difference between two runs is told to the reader."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +78,7 @@ class Comparison:
 
         Prompt texts are what the logs hold: show them as text only.
         """
-        own = {name: _plain(value) for name, value in vars(self).items() if name not in ("runs", "curves")}
+        own = {name: plain(value) for name, value in vars(self).items() if name not in ("runs", "curves")}
         runs = [_run_json(run, curve) for run, curve in zip(self.runs, self.curves, strict=True)]
         lists = {name: [d.to_json() for d in getattr(self, name)] for name in ("pairs", "yardsticks")}
         return {"kind": "comparison", **own, "runs": runs, **lists}
@@ -132,20 +93,120 @@ def _run_json(run: Run, curve: PassCurve) -> dict[str, Any]:
         "prompts": counts.prompts,
         "n": counts.n,
         "outcomes": counts.totals(),
-        "settings": _plain(dict(run.settings)),
-        "curve": _plain(curve.to_json()),
+        "settings": plain(dict(run.settings)),
+        "curve": plain(curve.to_json()),
         "histogram": [{"correct": c, "judged": j, "prompts": m} for (c, j), m in sorted(histogram.items())],
     }
 
 
-def _plain(value: Any) -> Any:
-    """Lists, strings, numbers and None: what strict JSON holds."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+def compare(
+    runs: Sequence[Run],
+    *,
+    yardsticks: Sequence[Run] = (),
+    ks: Sequence[int] | None = None,
+    registered: Sequence[int] = (),
+    unpaired_runs: bool = False,
+    shared: bool = False,
+    confidence: float = 0.95,
+    cluster_of: ClusterOf | None = None,
+    permutations: int = 10_000,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Comparison:
+    """All runs against the first, on the same prompts.
+
+    Args:
+        runs: two or more; the first is what the others are compared with.
+        yardsticks: other seeds of the first run's recipe.
+        ks: attempts; None: powers of two that all runs can answer, and the registered ones.
+        registered: the k that were chosen before looking; only these are tested. Empty: all of `ks` are.
+        unpaired_runs: compare runs of different prompts as two samples.
+        shared: compare only the prompts that all runs have.
+        confidence, cluster_of, permutations, resamples, seed: see `Options`.
+
+    The p-values are corrected by Holm's method over all tested k and all pairs.
+
+    Raises:
+        AdvshapeError: fewer than two runs, equal labels, other prompts, k above the judged rollouts.
+
+    >>> from advshape.evaluation.curves import Counts
+    >>> before = Run("before", "a.jsonl", Counts.of("abcdef", [0, 0, 1, 1, 2, 4], [4] * 6))
+    >>> after = Run("after", "b.jsonl", Counts.of("abcdef", [1, 1, 2, 2, 4, 4], [4] * 6))
+    >>> found = compare([before, after], registered=[1])
+    >>> found.pairs[0].difference.round(3), found.pairs[0].p.round(3)
+    (array([0.25 , 0.306, 0.333]), array([0.062,   nan,   nan]))
+    """
+    everyone = [*runs, *yardsticks]
+    _check(runs, everyone)
+    notes: list[str] = []
+    if shared:
+        everyone, left = shared_only(everyone)
+        notes += [f"Only prompts that all runs have are compared; {left} others are left out."] if left else []
+    options = Options(confidence, cluster_of, permutations, resamples, seed)
+    chosen = _attempts(everyone, ks, registered)
+    tested = sorted(set(registered)) or chosen
+    differ = unpaired if unpaired_runs else paired
+    found = [differ(everyone[0], other, chosen, tested, options) for other in everyone[1:]]
+    pairs = _corrected(found[: len(runs) - 1])
+    curves = [pass_curve(run.counts, chosen, confidence, options.labels(run.counts)) for run in everyone]
+    notes += _notes(everyone, unpaired_runs)
+    return Comparison(
+        tuple(everyone), tuple(curves), tuple(pairs), tuple(found[len(runs) - 1 :]), np.array(chosen), tuple(tested),
+        confidence, seed, permutations, resamples, tuple(notes),
+    )  # fmt: skip
+
+
+def _check(runs: Sequence[Run], everyone: Sequence[Run]) -> None:
+    if len(runs) < 2:
+        raise AdvshapeError(f"a comparison needs two runs or more, got {len(runs)}")
+    labels = [run.label for run in everyone]
+    if len(set(labels)) != len(labels):
+        raise AdvshapeError(f"each run needs a label of its own, got {', '.join(labels)}")
+
+
+def _attempts(runs: Sequence[Run], ks: Sequence[int] | None, registered: Sequence[int]) -> list[int]:
+    """The k of the table: those asked for, else powers of two; the registered ones always."""
+    smallest = min(runs, key=lambda run: run.counts.n)
+    n = smallest.counts.n
+    if n == 0:
+        raise AdvshapeError(f"{smallest.label}: no rollout was judged, so there is no pass@k")
+    powers = [2**i for i in range(n.bit_length())]
+    chosen = sorted({*(powers if ks is None else ks), *registered})
+    if chosen[0] < 1:
+        raise AdvshapeError(f"k must be 1 or more, got {chosen[0]}")
+    if chosen[-1] > n:
+        raise AdvshapeError(
+            f"pass@{chosen[-1]} needs {chosen[-1]} judged rollouts of every prompt; {smallest.label} has a prompt with"
+            f" {n}; sample more or ask for k <= {n}"
+        )
+    return chosen
+
+
+def _corrected(pairs: Sequence[Difference]) -> list[Difference]:
+    """Holm's correction over all k and all pairs."""
+    adjusted = holm(np.array([pair.p for pair in pairs]))
+    return [pair.adjusted(own) for pair, own in zip(pairs, adjusted, strict=True)]
+
+
+def _notes(runs: Sequence[Run], unpaired_runs: bool) -> Iterator[str]:
+    first, *others = runs
+    if unpaired_runs:
+        yield "UNPAIRED: the runs are compared as samples of different prompts; the same prompts would be far sharper."
+    for other in others:
+        pair = f"{first.label} and {other.label}"
+        for name in SETTINGS:
+            if name in first.settings and name in other.settings and first.settings[name] != other.settings[name]:
+                yield f"{pair} differ in {name}: {first.settings[name]} and {other.settings[name]}."
+        if first.counts.n != other.counts.n:
+            yield (
+                f"{pair} have {first.counts.n} and {other.counts.n} judged rollouts per prompt at least: the one with"
+                " more has more chances to solve a prompt in the table of changed prompts."
+            )
+        same = set(first.prompts) & set(other.prompts)
+        changed = 0 if unpaired_runs else sum(first.prompts[p] != other.prompts[p] for p in same)
+        if changed:
+            yield f"{pair}: {changed} of {len(same)} prompts have the same id and another text; are they the same?"
+    for run in runs:
+        lost = run.counts.totals()["not_judged"]
+        if lost:
+            yield f"{run.label}: {lost} rollouts were not judged; they count neither as right nor as wrong."

@@ -188,7 +188,7 @@ def pass_curve(
     counts: Counts,
     ks: Sequence[int] | None = None,
     confidence: float = 0.95,
-    clusters: Sequence[Any] | None = None,
+    clusters: Sequence[Any] | NDArray[Any] | None = None,
     simultaneous: bool = False,
 ) -> PassCurve:
     """The pass@k curve with an interval over prompts at each k.

@@ -16,7 +16,14 @@ from advshape.errors import AdvshapeError
 
 Floats = NDArray[np.float64]
 
-__all__ = ["Interval", "difference_interval", "mean_interval", "simultaneous_confidence", "t_quantile"]
+__all__ = [
+    "Interval",
+    "difference_interval",
+    "mean_interval",
+    "simultaneous_confidence",
+    "t_quantile",
+    "unpaired_interval",
+]
 
 TINY = 1e-12  # below this m (1 - m) is rounding
 NEAR = 4
@@ -149,6 +156,21 @@ def difference_interval(
     largest = np.where(largest > 0, np.maximum(largest, 0.5), 1.0)
     half = t_quantile(confidence, units - 1) * np.sqrt(error**2 + (largest / units) ** 2)
     return Interval(mean, np.maximum(mean - half, -1), np.minimum(mean + half, 1))
+
+
+def unpaired_interval(first: Interval, second: Interval) -> Interval:
+    """Interval for the difference of two independent means, second minus first, from their own intervals.
+
+    Newcombe 1998 (method 10): the distances of both means to their ends add in squares.
+
+    >>> one = Interval(np.array([0.4]), np.array([0.2]), np.array([0.6]))
+    >>> unpaired_interval(one, one).low.round(3)
+    array([-0.283])
+    """
+    mean = second.mean - first.mean
+    below = np.hypot(second.mean - second.low, first.high - first.mean)
+    above = np.hypot(second.high - second.mean, first.mean - first.low)
+    return Interval(mean, np.maximum(mean - below, -1), np.minimum(mean + above, 1))
 
 
 def t_quantile(confidence: float, freedom: int) -> float:
