@@ -2,6 +2,7 @@
 
 import inspect
 from itertools import combinations, pairwise
+from math import comb
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 import advshape as adv
 from advshape.catalogue import ENTRIES
+from advshape.layer_cake import _layer_cake
 
 CENTRED = ["grpo", "rloo", "maxrl", "skew_r", "pass_at_k(k=2)", "rloo_k(k=3)", "passk_training(k=2)", "log_odds"]
 cake = lambda r, rule, **more: adv.advantages(r, adv.estimator(rule), real="layer_cake", **more)
@@ -55,6 +57,53 @@ def test_equals_pkpo_by_enumeration_of_subsets(variant, k):
         rewards = np.random.default_rng(seed).choice([0.0, 0.3, 0.5, 1.7, 2.0], size=6)
         found = cake(rewards, f"{variant}(k={k})", bounds=(0.0, None))
         np.testing.assert_allclose(found, pkpo(rewards, k, variant), rtol=1e-10, atol=1e-12)  # log-space binomials
+
+
+def pkpo_loops(rewards, k, variant):
+    """n times PKPO's s, s_loo and s_loo-1 as the paper computes them (arXiv:2505.15201): sums over sorted rewards.
+
+    s_i = sum_j m_ij g_j with m_ii = C(i-1, k-1) / C(n, k) and m_ij = C(j-2, k-2) / C(n, k) for j > i, 1-based in
+    ascending order; s_loo and s_loo-1 subtract the s of the group without i, with k and with k - 1.
+    """
+
+    def s(g, k):
+        n, result = len(g), []
+        for i in range(1, n + 1):
+            total = comb(i - 1, k - 1) * g[i - 1]
+            for j in range(i + 1, n + 1):
+                total += comb(j - 2, k - 2) * g[j - 1] if k >= 2 else 0
+            result.append(total / comb(n, k))
+        return result
+
+    n, order = len(rewards), np.argsort(rewards, kind="stable")
+    g, found = rewards[order].tolist(), np.empty(len(rewards))
+    for place, value in enumerate(s(g, k)):
+        rest = g[:place] + g[place + 1 :]
+        if variant == "pkpo_loo":
+            value -= sum(s(rest, k)) / (n - 1)
+        if variant == "pkpo_loo_minus_one" and k > 1:
+            value -= k / (n * (k - 1)) * sum(s(rest, k - 1))
+        found[order[place]] = n * value
+    return found
+
+
+@pytest.mark.parametrize("k", [1, 2, 5])
+@pytest.mark.parametrize("variant", ["pkpo_s", "pkpo_loo", "pkpo_loo_minus_one"])
+def test_parity_with_pkpos_loops(variant, k):
+    for seed in range(4):
+        rewards = np.random.default_rng(seed).exponential(size=16).round(1)
+        found = cake(rewards, f"{variant}(k={k})", bounds=(0.0, None))
+        np.testing.assert_allclose(found, pkpo_loops(rewards, k, variant), rtol=1e-9, atol=1e-11)  # log-space binomials
+
+
+@pytest.mark.parametrize("rule", ["grpo", "pass_at_k(k=2)", "nsr", "pkpo_loo(k=2)"])
+def test_equals_a_numeric_integral_over_thresholds(rule):
+    """The midpoint rule on a grid of 1/32: exact where the rewards lie on the grid."""
+    rng, grid = np.random.default_rng(2), (np.arange(-64, 64) + 0.5) / 32
+    rewards = rng.integers(-64, 64, size=(5, 7)) / 32
+    binary = (rewards[None] > grid[:, None, None]) * 1.0
+    expected = adv.advantages(binary, adv.estimator(rule)).sum(0) / 32
+    np.testing.assert_allclose(cake(rewards, rule, bounds=(-2, 2)), expected, rtol=1e-10, atol=1e-12)
 
 
 @settings(deadline=None, max_examples=80)
@@ -126,6 +175,33 @@ def test_torch_equals_numpy(dtype):
     found = cake(holes, "rloo")
     assert not found.requires_grad
     np.testing.assert_allclose(found.numpy(), cake(holes.detach().numpy(), "rloo"), rtol=1e-6)
+
+
+def test_the_kernel_of_other_devices_equals_numpys():
+    """On a CPU tensors are worked on as arrays; what a GPU runs is called here by hand."""
+    torch = pytest.importorskip("torch")
+    rewards = np.random.default_rng(3).normal(size=(40, 5)).round(1)
+    for holes, low in ((0.0, None), (0.3, -9.0)):
+        rewards[np.random.default_rng(4).random(rewards.shape) < holes] = np.nan
+        sizes, rule = (~np.isnan(rewards)).sum(-1), adv.estimator("weighted_reinforce" if low else "grpo")
+        tables = [np.zeros((6, 6)), np.zeros((6, 6))]
+        for n in set(sizes.tolist()) - {0, 1}:
+            tables[0][n, :n], tables[1][n, :n] = rule.table(n).weight, rule.table(n).offset
+        bounds = (low, None if low is None else 9.0)
+        found = _layer_cake(torch, torch.tensor(rewards), torch.tensor(sizes), *tables, bounds)
+        expected = _layer_cake(np, rewards, sizes, *tables, bounds)
+        assert np.abs(expected).max() > 1
+        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("groups", [1, 3, 1500])
+@pytest.mark.parametrize("n", [2, 16, 40])
+def test_blocks_and_both_ways_to_sum(groups, n):
+    """RLOO by its plain formula, over block borders, for short and long groups."""
+    rewards = np.random.default_rng(5).normal(size=(groups, n))
+    expected = rewards - (rewards.sum(-1, keepdims=True) - rewards) / (n - 1)
+    np.testing.assert_allclose(cake(rewards, "rloo"), expected, rtol=0, atol=1e-13)
+    assert cake(rewards[:0], "rloo").shape == (0, n)
 
 
 def test_input_stays_as_it_was():

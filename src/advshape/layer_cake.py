@@ -7,6 +7,8 @@ neighbouring rewards nothing changes, so the integral is a sum over the sorted g
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,8 @@ from advshape.errors import AdvshapeError
 __all__ = ["Bounds", "layer_cake"]
 
 Bounds = tuple[float | None, float | None]
-_BLOCK = 8192  # entries worked on at once on a CPU: fits its cache, and fresh memory costs more than the arithmetic
+_BLOCK = 16384  # entries worked on at once on a CPU: fits its cache, and fresh memory costs more than the arithmetic
+_SHORT = 24  # groups up to this size are summed column by column
 
 
 def layer_cake(xp: Any, data: Any, sizes: Any, weight: FloatArray, offset: FloatArray, bounds: Bounds) -> Any:
@@ -38,54 +41,74 @@ def layer_cake(xp: Any, data: Any, sizes: Any, weight: FloatArray, offset: Float
     >>> advantages([[0.0, 0.5, 2.0, 2.0]], estimator("rloo"), real="layer_cake").round(3)   # r - mean of the others
     array([[-1.5  , -0.833,  1.167,  1.167]])
     """
+    if xp is not np and data.device.type == "cpu":  # numpy sorts small groups faster, and shares the memory
+        return xp.from_numpy(layer_cake(np, data.numpy(), sizes.numpy(), weight, offset, bounds))
+    return _layer_cake(xp, data, sizes, weight, offset, bounds)
+
+
+def _layer_cake(xp: Any, data: Any, sizes: Any, weight: FloatArray, offset: FloatArray, bounds: Bounds) -> Any:
+    """`layer_cake` where the data lie; on a CPU in blocks."""
     n, size = int(data.shape[-1]), sizes.reshape(-1)
-    kept = [int(m) for m in np.flatnonzero(np.bincount(size if xp is np else size.cpu().numpy())) if m > 0]
+    kept = np.flatnonzero(np.bincount(size if xp is np else size.cpu().numpy(), minlength=1)).tolist()
     low, high = _checked(data, bounds, _ends(weight, offset, kept), kept)
     groups = data.reshape((-1, n))
-    on_step, on_all = (_like(xp, table, groups) for table in _by_place(weight, offset, kept))
     found = xp.empty_like(groups)
-    block = max(1, _BLOCK // n) if xp is np or data.device.type == "cpu" else max(1, len(groups))
+    block = max(1, _BLOCK // n) if xp is np else max(1, len(groups))
+    first = _first(xp, groups[:block])
+    factors = _factors(xp, groups[:block], weight, offset, kept)
     for start in range(0, len(groups), block):
         part = slice(start, start + block)
-        x, index = _sorted(xp, groups[part])
-        lowest, rise = _steps(xp, x, size[part], on_step, on_all)
-        if low is not None or high is not None:
-            lowest += _outside(xp, x, size[part], weight, offset, low, high)
-        if not bool(xp.isfinite(lowest).all()):
+        x, index = _sorted(xp, groups[part], first)
+        ends = None if low is None and high is None else _outside(xp, x, size[part], weight, offset, low, high)
+        rise, toll = factors(size[part])
+        values = _summed(xp, x, rise, toll, ends)
+        if not bool(xp.isfinite(values[:, -1]).all()):  # whatever overflowed is still in the last sum
             raise AdvshapeError("two rewards lie further apart than floating point reaches; rescale them")
-        _put(xp, found[part], index, x, lowest, rise)
+        if kept != [n]:
+            values[xp.isnan(x)] = 0.0
+        found[part].reshape(-1)[index] = values.reshape(-1)
     return found.reshape(data.shape)
 
 
-def _steps(xp: Any, x: Any, size: Any, on_step: Any, on_all: Any) -> tuple[Any, Any]:
-    """The lowest reward's advantage (groups,), and what each next place adds (groups, n - 1); not judged ones add 0."""
-    n = x.shape[1]
+def _summed(xp: Any, x: Any, rise: Any, toll: Any, ends: Any) -> Any:
+    """Advantages by place, (groups, n): the lowest reward's, then prefix sums of what each step adds from there on.
+
+    ends: (groups,) comes on top of all, or None. Places not judged repeat the one before.
+    """
+    step, flat, n = xp.empty_like(x), x.reshape(-1), x.shape[1]
     with np.errstate(over="ignore", invalid="ignore"):  # an overflow is reported by the caller
-        step = x[:, 1:] - x[:, :-1]
-        if bool((size == n).all()):
-            return step @ on_all[n], step * on_step[n]
-        step[xp.isnan(step)] = 0.0
-        return (step * on_all[size]).sum(-1), step * on_step[size]
+        xp.subtract(flat[1:], flat[:-1], out=step.reshape(-1)[1:])  # one long row is faster than many short ones
+        step[:, 0] = 0.0
+        if toll.ndim == 1:
+            lowest = step @ toll
+        else:
+            step[xp.isnan(step)] = 0.0
+            lowest = (step * toll).sum(-1)
+        step *= rise[: len(x)]
+        step[:, 0] = lowest if ends is None else lowest + ends
+        if xp is not np or n > min(_SHORT, len(x)):
+            return step.cumsum(-1)
+        for before, here in pairwise(list(step.T)):  # many short rows: column by column is faster
+            here += before
+    return step
 
 
-def _put(xp: Any, found: Any, index: Any, x: Any, lowest: Any, rise: Any) -> None:
-    """Prefix sums above the lowest reward's advantage, back in the order of the rewards, into `found`."""
-    values = xp.empty_like(x)
-    values[:, 0] = 0.0
-    values[:, 1:] = rise.cumsum(-1)
-    values += lowest[:, None]
-    if bool(xp.isnan(x[:, -1]).any()):  # not judged ones are last
-        values[xp.isnan(x)] = 0.0
-    if xp is np:
-        found.reshape(-1)[index] = values
-    else:
-        found.scatter_(-1, index, values)
+def _factors(xp: Any, x: Any, weight: FloatArray, offset: FloatArray, kept: list[int]) -> Callable[[Any], Any]:
+    """By group sizes (groups,): what a step adds from its place on, (groups, n), and to all, (n,) or (groups, n)."""
+    n = len(weight) - 1
+    on_step, on_all = _by_place(weight, offset, kept)
+    if kept == [n]:
+        rise = np.repeat(on_step[n : n + 1], len(x) if xp is np else 1, axis=0)  # numpy multiplies like shapes faster
+        pair = _like(xp, rise, x), _like(xp, on_all[n], x)
+        return lambda size: pair
+    rises, tolls = _like(xp, on_step, x), _like(xp, on_all, x)
+    return lambda size: (rises[size], tolls[size])
 
 
 def _ends(weight: FloatArray, offset: FloatArray, kept: list[int]) -> tuple[float, float]:
     """The largest |A+(m)| and |A-(0)| over the group sizes that occur: what a missing bound would multiply."""
-    top = [abs(weight[m, m - 1] - offset[m, m - 1]) for m in kept]
-    bottom = [abs(offset[m, 0]) for m in kept]
+    top = [abs(weight[m, m - 1] - offset[m, m - 1]) for m in kept if m]
+    bottom = [abs(offset[m, 0]) for m in kept if m]
     return max(top, default=0.0), max(bottom, default=0.0)
 
 
@@ -101,7 +124,7 @@ def _checked(data: Any, bounds: Bounds, ends: tuple[float, float], kept: list[in
                 f"the {name} end of the scale, bounds=(low, high), or use a rule that is silent there"
             )
         used.append(bound if end != 0 else None)
-        if bound is not None and kept:
+        if bound is not None and any(kept):
             outside = data < bound if name == "low" else data > bound
             if bool(outside.any()):
                 raise AdvshapeError(f"a reward of {float(data[outside][0])} lies outside {name}={bound}; widen bounds=")
@@ -109,12 +132,11 @@ def _checked(data: Any, bounds: Bounds, ends: tuple[float, float], kept: list[in
 
 
 def _by_place(weight: FloatArray, offset: FloatArray, kept: list[int]) -> tuple[FloatArray, FloatArray]:
-    """[m, s - 1]: what the step up to place s = 1..n-1 (0-based) adds from there on, and what it adds to all."""
-    n = len(weight) - 1
-    on_step, on_all = np.zeros((n + 1, n - 1)), np.zeros((n + 1, n - 1))
-    for m in kept:
+    """[m, s]: what the step up to place s = 1..m-1 (0-based) adds from there on, and what it adds to all."""
+    on_step, on_all = np.zeros_like(weight[:, 1:]), np.zeros_like(weight[:, 1:])
+    for m in filter(None, kept):
         positive, negative = weight[m, : m - 1] - offset[m, : m - 1], -offset[m, 1:m]  # A+(c), A-(c), c = 1..m-1
-        on_step[m, : m - 1], on_all[m, : m - 1] = (positive - negative)[::-1], negative[::-1]
+        on_step[m, 1:m], on_all[m, 1:m] = (positive - negative)[::-1], negative[::-1]
     return on_step, on_all
 
 
@@ -132,13 +154,20 @@ def _outside(
     return xp.where(xp.isnan(total), xp.zeros_like(total), total)
 
 
-def _sorted(xp: Any, data: Any) -> tuple[Any, Any]:
-    """Each group ascending, not judged ones last, and where every entry came from; (groups, n) both."""
-    if xp is not np:
-        return xp.sort(data, dim=-1)
-    index = np.argsort(data, axis=-1)
-    index += np.arange(len(data))[:, None] * data.shape[1]  # flat places: cheaper than take_along_axis
-    return data.take(index), index
+def _sorted(xp: Any, data: Any, first: Any) -> tuple[Any, Any]:
+    """Each group ascending, not judged ones last, (groups, n); and where every entry came from, flat."""
+    if xp is np:
+        index = np.argsort(data, axis=-1)
+        index += first[: len(data)]
+        return data.take(index), index.reshape(-1)
+    x, index = xp.sort(data, dim=-1)
+    return x, (index + first[: len(data)]).reshape(-1)
+
+
+def _first(xp: Any, x: Any) -> Any:
+    """Flat place of each group's first entry; in numpy of the shape of `x`, which adds faster."""
+    first = xp.arange(len(x), **_on(xp, x))[:, None] * x.shape[1]
+    return np.repeat(first, x.shape[1], axis=1) if xp is np else first
 
 
 def _like(xp: Any, values: FloatArray, x: Any) -> Any:

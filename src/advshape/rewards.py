@@ -152,11 +152,12 @@ def _real(xp: Any, data: Any, rule: Any, history: Beta | None, too_small: str, b
         raise AdvshapeError('history= counts right answers, real="layer_cake" has none; leave one of them out')
     dtype = _floating(xp, data)
     x = data.astype(np.float64, copy=False) if xp is np else data.to(_wide(xp, data))
-    holes = xp.isnan(x)
-    if bool(xp.isinf(x).any()):
-        raise AdvshapeError("rewards must be finite or NaN (not judged), got an infinite one; clip your scores")
     n = int(data.shape[-1])
-    sizes = n - holes.sum(-1) if bool(holes.any()) else xp.full_like(holes[..., 0], n, dtype=xp.int64)
+    sizes = xp.full_like(x[..., 0], n, dtype=xp.int64)
+    if not bool(xp.isfinite(x).all()):
+        if bool(xp.isinf(x).any()):
+            raise AdvshapeError("rewards must be finite or NaN (not judged), got an infinite one; clip your scores")
+        sizes = n - xp.isnan(x).sum(-1)
     weight, offset = _tables(xp, rule, sizes, n, too_small)
     found = layer_cake(xp, x, sizes, weight, offset, bounds)
     return found.astype(dtype, copy=False) if xp is np else found.to(dtype)
