@@ -1,143 +1,41 @@
-"""The report: numbers of the page against the data, hostile text, unfinished runs, and a real browser."""
+"""The page of a run: its numbers against the data, hostile text (security), unfinished and broken runs, figures."""
 
+import csv
 import json
 import re
 import shutil
+import unicodedata
 from html.parser import HTMLParser
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.curves import Counts, paired_difference, pass_curve
-from advshape.evaluation.log import Rollout, RolloutLog
-from advshape.report import page as page_module
+from advshape.evaluation.curves import Counts, pass_curve
+from advshape.report import render as render_module
+from advshape.report import rollouts as rollouts_module
 from advshape.report import write_report
 from advshape.report.charts import BINS, curves_chart, frontier_chart, histogram_chart
-from advshape.report.data import read_evaluations, read_run
+from advshape.report.data import EvaluationData, read_evaluations, read_run
+from advshape.report.export import draw_chart
 from advshape.report.figures import draw_frontier, draw_pass_curves, new_figure, save_figure
+from advshape.report.page import page_charts, save_figures
+from advshape.report.text import csv_text, short, visible
 
 pytest.importorskip("plotly")
 pytest.importorskip("jinja2")
-
-HOSTILE = [
-    "<script>window.hacked = 1</script>",
-    "</script><script>window.hacked = 2</script>",
-    "<img src=x onerror='window.hacked = 3'>",
-    "<svg onload=window.hacked=4>",
-    "<svg><script>window.hacked=5</script></svg>",
-    "<iframe srcdoc='<script>parent.hacked=6</script>'></iframe>",
-    "<iframe src='javascript:parent.hacked=7'></iframe>",
-    "javascript:window.hacked=8",
-    '"><script>window.hacked = 9</script>',
-    "' onmouseover='window.hacked = 10' x='",
-    "{{ 7 * 7 }}{% for x in ().__class__.__base__.__subclasses__() %}{{ x }}{% endfor %}",
-    "${window.hacked = 12}",
-    "<!-- --><script>window.hacked = 13</script>",
-    "]]><script>window.hacked = 14</script>",
-    "<style>body { display: none }</style>",
-    "<link rel=stylesheet href=https://example.invalid/x.css>",
-    "<img src=https://example.invalid/pixel.png>",
-    "<meta http-equiv=refresh content='0;url=https://example.invalid/'>",
-    "<base href=https://example.invalid/>",
-    "<form action=https://example.invalid/><input autofocus onfocus='window.hacked = 20'></form>",
-    "<details open ontoggle='window.hacked = 21'>",
-    "\u2028window.hacked = 22\u2029",
-    "<a href='https://example.invalid/' ping='https://example.invalid/'>click</a>",
-    "\ud800 lone surrogate \x00 and \x1b[31m control",
-    "<math><mtext></table><mglyph><style><img src=x onerror='window.hacked=25'>",
-]
-"""25 completions that try to run, load, or break something."""
-
-
-def write_log(path: Path, seed: int, shape: float, prompts: int, n: int, temperature: float = 1.0) -> Counts:
-    """Rollouts with Beta(shape, 2 shape) success rates; the rates are the same for every seed."""
-    rates = np.random.default_rng(0).beta(0.5, 1.0, prompts) ** (1 / shape)
-    rng = np.random.default_rng(seed)
-    rollouts = []
-    with RolloutLog(path) as log:
-        name = log.describe({"task": "countdown", "temperature": temperature, "top_p": 1.0, "seed": seed})
-        for p in range(prompts):
-            for i in range(n):
-                right = rng.random() < rates[p]
-                hostile = HOSTILE[i] if p == 0 and i < len(HOSTILE) else None
-                outcome = "not_judged" if p == 3 and i == 5 else "right" if right else "wrong"
-                reason = {"right": "", "wrong": f"gives {p + i}", "not_judged": "the verifier crashed"}[outcome]
-                rollouts.append(
-                    Rollout(
-                        problem=f"p{p}" if p else "<b onclick='window.hacked=99'>p0</b>",
-                        sample=i,
-                        prompt=f"{p % 19 + 1} {p % 7 + 2} {p % 11 + 3}={p + 10}:",
-                        completion=hostile or f"{p % 19 + 1}*{p % 7 + 2}+{i}",
-                        outcome=outcome,
-                        reason=hostile or reason,
-                        tokens=8,
-                        truncated=i == 7 and p % 50 == 0,
-                        temperature=temperature,
-                        seed=seed,
-                        settings=name,
-                    )
-                )
-        log.append(rollouts)
-    return Counts.from_rollouts(rollouts)
-
-
-def write_run(path: Path, prompts: int = 40, n: int = 32, steps: int = 20) -> Path:
-    """A finished run: recipe, both evaluations, metrics and training rollouts."""
-    first = write_log(path / "evaluation" / "before.jsonl", 1, 1.0, prompts, n)
-    second = write_log(path / "evaluation" / "after.jsonl", 2, 2.0, prompts, n)
-    summary = {
-        "status": "done",
-        "name": "countdown <i>& friends</i>",
-        "objective": "pass_at_k(k=8), rms",
-        "seed": 0,
-        "command": "advshape train countdown",
-        "training": {"steps": steps, "seconds": 183.2},
-        "before": {},
-        "after": {},
-        "change": paired_difference(first, second).to_json(),
-        "versions": {"advshape": "0.1.0", "python": "3.11.7", "trl": "1.16.0"},
-        "warnings": ["<script>window.hacked = 98</script>"],
-    }
-    (path / "summary.json").write_text(json.dumps(summary))
-    (path / "recipe.toml").write_text('[model]\npath = "countdown"\n# </pre><script>window.hacked = 97</script>\n')
-    rng = np.random.default_rng(5)
-    with (path / "metrics.jsonl").open("w") as file:
-        for step in range(1, steps + 1):
-            wrong, right = 0.5 * 0.99**step, 0.02 * step / (1 + 0.02 * step)
-            record = {
-                "step": step,
-                "reward": 0.2 + 0.15 * (1 - 0.97**step) + rng.normal(0, 0.02),
-                "advshape/prompts_all_wrong": wrong,
-                "advshape/prompts_all_right": right,
-                "advshape/prompts_mixed": 1 - wrong - right,
-                "advshape/surrogate": 0.6 + 0.1 * (1 - 0.97**step),
-                "entropy": 0.55 * 0.98**step,
-                "grad_norm": 1.3 + rng.normal(0, 0.1),
-            }
-            file.write(json.dumps(record) + "\n")
-    with (path / "rollouts.jsonl").open("w") as file:
-        for step in range(1, steps + 1):
-            for p in range(4):
-                for i in range(8):
-                    right = bool(rng.random() < 0.4)
-                    record = {
-                        "step": step,
-                        "problem": f"train-{p}",
-                        "completion": HOSTILE[i] if p == 0 else f"{i}+{p}",
-                        "reward": float(right),
-                        "verdict": "right" if right else "wrong",
-                        "reason": "" if right else "gives 7",
-                        "advantage": 1.2 if right else -0.4,
-                    }
-                    file.write(json.dumps(record) + "\n")
-    return path
+spec = spec_from_file_location("report_data", Path(__file__).with_name("report_data.py"))
+report_data = module_from_spec(spec)
+spec.loader.exec_module(report_data)
+HOSTILE, write_log, write_run = report_data.HOSTILE, report_data.write_log, report_data.write_run
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return write_run(tmp_path_factory.mktemp("run"), prompts=20, n=32)
+    return write_run(tmp_path_factory.mktemp("run"), prompts=40, n=32)
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +77,7 @@ def test_the_page_holds_the_numbers_of_the_logs(run, page):
             assert f"<b>{value:.3f}</b><span>[{low:.3f}, {high:.3f}]</span>" in page, k
     shown = payload(page)
     groups = shown["sources"][0]["groups"]
-    assert len(groups) == 20
+    assert len(groups) == 40
     for i, group in enumerate(groups):
         for item, count, rows in zip(data.evaluations, group["counts"], group["rollouts"], strict=True):
             assert count == [item.counts.correct[i], item.counts.judged[i]]
@@ -192,20 +90,22 @@ def test_hostile_text_stays_text(page):
     elements = Elements(page)
     tags = {tag for tag, _ in elements.found}
     assert not tags & {"iframe", "img", "svg", "form_", "base", "math", "object", "embed", "i"}
-    assert len(elements.scripts) == 3
+    assert len(elements.scripts) == 6
     assert sum(tag == "style" for tag, _ in elements.found) == 1
     assert not [name for _, attributes in elements.found for name in attributes if name.startswith("on")]
     addresses = [a.get("src") or a.get("href") for _, a in elements.found if a.get("src") or a.get("href")]
     assert all(address.startswith(("#", "data:,")) for address in addresses)
     completions = [row[0] for row in payload(page)["sources"][0]["groups"][0]["rollouts"][0]]
-    assert completions[: len(HOSTILE)] == HOSTILE
+    assert completions == HOSTILE[:32]
+    prompts = [group["prompt"] for group in payload(page)["sources"][0]["groups"]]
+    assert [p.rpartition("=")[0] for p in prompts[4:36]] == HOSTILE[:32]
     assert not re.search(r"<script>window\.hacked", page)
 
 
 def test_the_policy_names_exactly_the_pages_scripts(page):
     (policy,) = [a["content"] for tag, a in Elements(page).found if a.get("http-equiv") == "Content-Security-Policy"]
     for script in Elements(page).scripts[1:]:
-        assert f"'sha256-{page_module.sha256(script)}'" in policy
+        assert f"'sha256-{render_module.sha256(script)}'" in policy
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy.split("script-src")[1].split(";")[0]
 
@@ -232,7 +132,7 @@ def test_unfinished_and_missing_runs(run, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(AdvshapeError, match=r"neither recipe\.toml nor rollouts\.jsonl"):
         write_report(tmp_path / "empty")
-    (bare / "metrics.jsonl").write_text("{}\nbroken\n{}\n")
+    (bare / "metrics.jsonl").write_text('{"step": 1}\nbroken\n{"step": 2}\n')
     with pytest.raises(AdvshapeError, match=r"metrics\.jsonl, line 2"):
         write_report(bare)
 
@@ -250,8 +150,8 @@ def test_an_evaluation_folder_with_several_temperatures(tmp_path):
 
 
 def test_long_texts_are_cut_to_the_budget_and_said(run, monkeypatch):
-    monkeypatch.setattr(page_module, "TEXT_BUDGET", 20_000)
-    text = write_report(run, run / "small.html").read_text(encoding="utf-8")
+    monkeypatch.setattr(rollouts_module, "TEXT_BUDGET", 20_000)
+    text = write_report(run, run / "small.html", overwrite=True).read_text(encoding="utf-8")
     shown = payload(text)["sources"]
     kept = len(shown[0]["groups"][0]["rollouts"][0])
     assert 1 <= kept < 32
@@ -267,12 +167,39 @@ def test_charts_draw_the_data(run):
     for item, line in zip(items, lines, strict=True):
         assert line["y"] == item.curve.values.tolist()
     assert len(chart["table"]["rows"]) == sum(item.curve.ks.size for item in items)
-    bars = histogram_chart(items)["data"]
-    for item, bar in zip(items, bars, strict=True):
-        share = item.counts.correct / item.counts.judged
-        expected = [np.sum(share == 0)]
-        expected += [np.sum((share > i / BINS) & (share <= (i + 1) / BINS) & (share < 1)) for i in range(BINS)]
-        assert bar["y"] == [*expected, np.sum(share == 1)]
+
+
+def test_the_histogram_counts_prompts():
+    """Enumeration: every prompt stands in the bar of its count, or of its share where n differs."""
+    even = item([0, 0, 3, 8, 8, 8], [8] * 6)
+    chart = histogram_chart([even])
+    assert chart["data"][0]["x"] == [str(c) for c in range(9)]
+    assert chart["data"][0]["y"] == [2, 0, 0, 1, 0, 0, 0, 0, 3]
+    correct, judged = [0, 1, 5, 16, 16, 17, 32, 64], [16, 64, 80, 16, 256, 64, 64, 64]
+    bar = histogram_chart([item(correct, judged)])["data"][0]
+    share = [c / j for c, j in zip(correct, judged, strict=True)]
+    expected = [sum(s == 0 for s in share)]
+    expected += [sum(i / BINS < s <= (i + 1) / BINS and s < 1 for s in share) for i in range(BINS)]
+    assert bar["y"] == [*expected, sum(s == 1 for s in share)]
+
+
+def test_the_scatter_holds_every_prompt_once(run):
+    first, second = read_run(run).evaluations
+    chart = page_charts(read_run(run))[2]
+    rows = [row for cell in chart["data"][1]["customdata"] for row in cell]
+    judged = [i for i, p in enumerate(first.counts.problems) if p in second.counts.problems and first.counts.judged[i]]
+    assert sorted(rows) == judged
+    for x, y, cell in zip(*(chart["data"][1][name] for name in ("x", "y", "customdata")), strict=True):
+        for i in cell:
+            assert (x, y) == (
+                first.counts.correct[i] / first.counts.judged[i],
+                second.counts.correct[i] / second.counts.judged[i],
+            )
+
+
+def item(correct, judged):
+    counts = Counts.of(map(str, range(len(correct))), correct, judged)
+    return EvaluationData("one", {}, counts, pass_curve(counts), {"temperature": 1.0})
 
 
 def test_matplotlib_figures_return_what_they_drew(tmp_path):
@@ -294,65 +221,99 @@ def test_matplotlib_figures_return_what_they_drew(tmp_path):
         draw_pass_curves({})
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("no Chromium on this machine; install one to run the browser tests")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+def test_figures_are_written_with_their_data(tmp_path):
+    run = tmp_path / "run"
+    write_log(run / "rollouts.jsonl", 1, 1.0, 8, 16)
+    files = save_figures(run, tmp_path / "figures")
+    charts = page_charts(read_run(run))
+    assert len(files) == 3 * len(charts) == 6
+    for chart in charts:
+        with (tmp_path / "figures" / f"{chart['name']}.csv").open(newline="") as file:
+            head, *rows = csv.reader(file)
+        assert head == chart["table"]["head"]
+        assert len(rows) == len(chart["table"]["rows"])
+        assert (tmp_path / "figures" / f"{chart['name']}.png").read_bytes().startswith(b"\x89PNG")
+        ElementTree.parse(tmp_path / "figures" / f"{chart['name']}.svg")
+    with pytest.raises(AdvshapeError, match=r"exists; .*--overwrite"):
+        save_figures(run, tmp_path / "figures")
+    save_figures(run, tmp_path / "figures", overwrite=True)
 
 
-def open_page(chromium, path, **options):
-    """The page, with lists of what it asked for and complained about."""
-    context = chromium.new_context(**options)
-    tab, requests, complaints = context.new_page(), [], []
-    tab.on("request", lambda r: requests.append(r.url) if not r.url.startswith(("file:", "data:", "blob:")) else None)
-    tab.on("console", lambda message: complaints.append(message.text))
-    tab.on("pageerror", lambda error: complaints.append(str(error)))
-    tab.set_default_timeout(120_000)  # a busy machine takes its time to start a browser
-    tab.goto(path.as_uri())
-    tab.wait_for_selector("html[data-ready]")
-    return tab, requests, complaints
+def test_drawn_charts_have_the_charts_numbers(run):
+    """Parity: what matplotlib drew against the specification that the page draws."""
+    curves, bars, change = (draw_chart(chart) for chart in page_charts(read_run(run))[:3])
+    first, second = read_run(run).evaluations
+    for line, data in zip(curves.axes[0].lines, (first, second), strict=True):
+        np.testing.assert_array_equal(line.get_ydata(), data.curve.values)
+    assert sum(patch.get_height() for patch in bars.axes[0].patches) == 2 * len(first.counts.problems)
+    points = change.axes[0].collections[0].get_offsets().tolist()
+    shares = [[c / j for c, j in zip(e.counts.correct, e.counts.judged, strict=True)] for e in (first, second)]
+    assert sorted(map(tuple, points)) == sorted(set(zip(*shares, strict=True)))
 
 
-@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
-def test_in_a_browser(chromium, run, page, scheme):
-    from playwright.sync_api import expect
+def test_existing_files_stay(run, tmp_path):
+    page = write_report(run, tmp_path / "page.html")
+    page.write_text("mine")
+    with pytest.raises(AdvshapeError, match=r"page\.html exists; .*--overwrite"):
+        write_report(run, page)
+    assert page.read_text() == "mine"
+    assert write_report(run, page, overwrite=True).read_text(encoding="utf-8").startswith("<!doctype html>")
+    with pytest.raises(AdvshapeError, match="does not exist; make it first"):
+        write_report(run, tmp_path / "nowhere" / "page.html")
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
 
-    tab, requests, complaints = open_page(
-        chromium, run / "report.html", color_scheme=scheme, viewport={"width": 390, "height": 800}
+
+@pytest.mark.parametrize(
+    ("file", "line", "message"),
+    [
+        ("rollouts.jsonl", "[]", r"rollouts\.jsonl, line 2: expected a JSON object, got list"),
+        (
+            "rollouts.jsonl",
+            '{"step": "1", "problem": "p", "completion": ""}',
+            r"line 2: field 'step' has to be int, got '1'",
+        ),
+        ("rollouts.jsonl", '{"step": 1, "problem": "p"}', r"line 2: field 'completion' has to be str, got nothing"),
+        ("metrics.jsonl", '{"loss": 1}', r"metrics\.jsonl, line 2: field 'step' has to be int"),
+    ],
+)
+def test_broken_lines_are_named(run, tmp_path, file, line, message):
+    part = tmp_path / "part"
+    shutil.copytree(run, part)
+    lines = (part / file).read_text().splitlines()
+    (part / file).write_text("\n".join([lines[0], line, *lines[2:]]) + "\n")
+    with pytest.raises(AdvshapeError, match=message):
+        write_report(part)
+
+
+@pytest.mark.parametrize("text", ["[1]", "5", "{"])
+def test_a_broken_summary_is_named(run, tmp_path, text):
+    (tmp_path / "recipe.toml").write_text("")
+    (tmp_path / "summary.json").write_text(text)
+    with pytest.raises(AdvshapeError, match=r"summary\.json (holds|is no JSON)"):
+        write_report(tmp_path)
+
+
+def test_hidden_characters_are_written_out():
+    """Property over code points, with Unicode's own categories: what acts without being seen is named."""
+    stays = {"\t", "\n", "\u00ad", "\u200c", "\u200d", "\u180e"}  # soft hyphen, joiners of letters and emoji
+    stays |= set("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2")  # signs that can be seen
+    for number in [*range(0x2065), *range(0x2066, 0x3000), *range(0xD800, 0xE000), 0xFEFF, 0xE0001]:
+        acts = unicodedata.category(chr(number)) in ("Cc", "Cf", "Cs", "Zl", "Zp") and chr(number) not in stays
+        assert visible(f"a{chr(number)}b") == (f"a⟨U+{number:04X}⟩b" if acts else f"a{chr(number)}b"), hex(number)
+    assert visible("line\r\nnext") == "line\r\nnext"
+    assert short("x" * 500, 20).count("x") == 19
+    assert csv_text(["a"], [["=1"], [-1.5], ['"q",'], [None]]) == 'a\n\'=1\n-1.5\n"""q"","\n\n'
+
+
+def test_the_command_that_repeats_an_evaluation(tmp_path):
+    write_log(tmp_path / "rollouts.jsonl", 1, 1.0, 8, 16)
+    settings = {
+        "model": "my model",
+        "hash": next(iter(read_evaluations(tmp_path / "rollouts.jsonl", "x")[0].rollouts.values()))[0].settings,
+    }
+    (tmp_path / "summary.json").write_text(json.dumps({"settings": settings, "problems": {"count": 8, "seed": 0}}))
+    text = write_report(tmp_path).read_text(encoding="utf-8")
+    expected = (
+        "advshape evaluate &#39;my model&#39; --task countdown -n 16 --count 8 --temperature 1.0 --top-p 1.0 --seed 1"
     )
-    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
-    assert tab.locator(".chart .main-svg").count() > 5
-    tab.select_option("#sort", "given")
-    for _ in range(5):
-        tab.locator("#list").press("ArrowDown")
-        tab.wait_for_timeout(20)
-    assert tab.locator("#detail h3").inner_text() == "p5"
-    tab.locator("#list").press("Home")
-    texts = tab.locator("#detail td.text").all_inner_texts()
-    assert texts[0] == HOSTILE[0]
-    tab.locator("#detail th button").nth(1).click()
-    tab.fill("#query", "p7")
-    expect(tab.locator("#count")).to_have_text(re.compile("^1 of"), timeout=60_000)
-    tab.fill("#query", "")
-    tab.select_option("#source", "1")
-    expect(tab.locator("#count")).to_have_text("80 of 80 groups", timeout=60_000)
-    tab.click("#theme")
-    assert tab.evaluate("window.hacked") is None
-    assert requests == []
-    assert complaints == []
-
-
-def test_figures_and_data_can_be_saved(chromium, run, page):
-    tab, _, complaints = open_page(chromium, run / "report.html", accept_downloads=True)
-    for kind, start in (("svg", b"<svg"), ("png", b"\x89PNG"), ("csv", b"evaluation,k,pass@k")):
-        with tab.expect_download() as waiting:
-            tab.click(f"button[data-save={kind}][data-for=curves]")
-        with open(waiting.value.path(), "rb") as file:
-            assert file.read(20).startswith(start)
-    assert complaints == []
+    assert f"<pre>{expected}</pre>" in text

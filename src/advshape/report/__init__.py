@@ -1,6 +1,6 @@
 """Runs and comparisons as pictures and as one self-contained HTML page.
 
-`write_report` is imported on first use: it needs jinja2 and plotly, which the mathematics does not.
+The writers are imported on first use: they need jinja2 and plotly, which the mathematics does not.
 """
 
 from __future__ import annotations
@@ -8,14 +8,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from advshape.report.comparison_page import write_comparison
     from advshape.report.page import write_report
 
-__all__ = ["write_report"]
+__all__ = ["write_comparison", "write_report"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        from advshape.report import page
+    if name == "write_report":
+        from advshape.report.page import write_report
 
-        return getattr(page, name)
+        return write_report
+    if name == "write_comparison":
+        from advshape.report.comparison_page import write_comparison
+
+        return write_comparison
     raise AttributeError(f"module 'advshape.report' has no attribute {name!r}")

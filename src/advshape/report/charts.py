@@ -5,36 +5,21 @@ A chart names its colours by slot ("c0", "c1" ...): the page fills them in for t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from advshape.report.data import EvaluationData
 
-__all__ = ["change_chart", "curves_chart", "frontier_chart", "histogram_chart", "training_charts"]
+__all__ = ["Chart", "change_chart", "chart", "curves_chart", "frontier_chart", "histogram_chart"]
 
 Chart = dict[str, Any]
 SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "star")
 BINS = 16
-
-# What the trainer logs and a reader wants to see: (title, axis, {metric: label}).
-TRAINING = (
-    ("Mean reward of the training rollouts", "reward", {"reward": "mean reward"}),
-    (
-        "Prompts by outcome",
-        "share of prompts",
-        {
-            "advshape/prompts_all_wrong": "all wrong",
-            "advshape/prompts_mixed": "mixed",
-            "advshape/prompts_all_right": "all right",
-        },
-    ),
-    ("Mean surrogate", "F, estimated", {"advshape/surrogate": "surrogate"}),
-    ("Entropy of the policy", "nats per token", {"entropy": "entropy"}),
-    ("Length of completions", "tokens", {"completions/mean_length": "mean", "completions/max_length": "longest"}),
-    ("Gradient norm", "norm before clipping", {"grad_norm": "gradient norm"}),
-)
+MOST_BARS = 64
+"""Up to this n the histogram shows every count by itself."""
 
 
 def curves_chart(evaluations: Sequence[EvaluationData]) -> Chart:
@@ -43,17 +28,6 @@ def curves_chart(evaluations: Sequence[EvaluationData]) -> Chart:
     for i, item in enumerate(evaluations):
         curve = item.curve
         ks = curve.ks.tolist()
-        band = {
-            "x": ks + ks[::-1],
-            "y": curve.high.tolist() + curve.low.tolist()[::-1],
-            "fill": "toself",
-            "fillcolor": f"c{i}-band",
-            "line": {"width": 0},
-            "mode": "lines",
-            "hoverinfo": "skip",
-            "showlegend": False,
-            "legendgroup": str(i),
-        }
         line = {
             "x": ks,
             "y": curve.values.tolist(),
@@ -65,10 +39,9 @@ def curves_chart(evaluations: Sequence[EvaluationData]) -> Chart:
             "hovertemplate": "pass@%{x}: %{y:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}]",
             "legendgroup": str(i),
         }
-        data += [band, line]
-    ticks = sorted({int(k) for item in evaluations for k in item.curve.ks})
+        data += [band(ks, curve.low, curve.high, i), line]
     layout = {
-        "xaxis": {"title": "attempts k", "type": "log", "tickvals": ticks, "ticktext": [str(k) for k in ticks]},
+        "xaxis": attempts_axis(k for item in evaluations for k in item.curve.ks),
         "yaxis": {"title": "pass@k, mean over prompts"},
     }
     ends = (
@@ -82,18 +55,25 @@ def curves_chart(evaluations: Sequence[EvaluationData]) -> Chart:
         for k, v, low, high in zip(item.curve.ks, item.curve.values, item.curve.low, item.curve.high, strict=True)
     ]
     table = {"head": ["evaluation", "k", "pass@k", "low", "high"], "rows": rows}
-    return _chart("curves", "pass@k", data, layout, f"pass@k curves: {'; '.join(ends)}.", table)
+    return chart("curves", "pass@k", data, layout, f"pass@k curves: {'; '.join(ends)}.", table)
 
 
 def histogram_chart(evaluations: Sequence[EvaluationData]) -> Chart:
-    """How many prompts have which share of right rollouts; 0 and 1 are bins of their own."""
-    labels = ["0", *(f"{i / BINS:.2f}–{(i + 1) / BINS:.2f}" for i in range(BINS)), "1"]
+    """How many prompts have c of n rollouts right; with unequal or large n, which share, in bins.
+
+    Never right and always right are bars of their own.
+    """
+    judged = np.unique(np.concatenate([item.counts.judged[item.counts.judged > 0] for item in evaluations]))
+    exact = judged.size == 1 and judged[0] <= MOST_BARS
+    n = int(judged[0]) if exact else BINS
+    labels = (
+        [str(c) for c in range(n + 1)]
+        if exact
+        else ["0", *(f"{i / BINS:.0%}–{(i + 1) / BINS:.0%}" for i in range(BINS)), "all"]
+    )
     data, rows, words = [], [], []
     for i, item in enumerate(evaluations):
-        judged = item.counts.judged
-        share = item.counts.correct[judged > 0] / judged[judged > 0]
-        place = np.where(share == 0, 0, np.where(share == 1, BINS + 1, 1 + np.ceil(share * BINS) - 1))
-        heights = np.bincount(place.astype(int), minlength=BINS + 2).tolist()
+        heights = np.bincount(_places(item, exact), minlength=len(labels)).tolist()
         data.append(
             {
                 "type": "bar",
@@ -101,62 +81,76 @@ def histogram_chart(evaluations: Sequence[EvaluationData]) -> Chart:
                 "y": heights,
                 "name": item.label,
                 "marker": {"color": f"c{i}"},
-                "hovertemplate": "%{y} prompts",
+                "hovertemplate": "%{x}: %{y} prompts",
             }
         )
         rows += [[item.label, label, height] for label, height in zip(labels, heights, strict=True)]
         words.append(f"{item.label}: {heights[0]} prompts never solved, {heights[-1]} always")
-    layout = {
-        "xaxis": {"title": "share of right rollouts", "type": "category", "tickangle": -45},
-        "yaxis": {"title": "prompts"},
-        "barmode": "group",
-    }
-    table = {"head": ["evaluation", "share right", "prompts"], "rows": rows}
+    title = f"right rollouts c of n = {n}" if exact else "share of right rollouts"
+    layout = {"xaxis": {"title": title, "type": "category"}, "yaxis": {"title": "prompts"}, "barmode": "group"}
+    table = {"head": ["evaluation", "right of n" if exact else "share right", "prompts"], "rows": rows}
     alt = f"Histogram of success rates. {'; '.join(words)}."
-    return _chart("histogram", "Success rates of the prompts", data, layout, alt, table)
+    return chart("histogram", "How many prompts at which success rate", data, layout, alt, table)
+
+
+def _places(item: EvaluationData, exact: bool) -> NDArray[np.int64]:
+    """The bar of every judged prompt: its count of right rollouts, or the bin of its share."""
+    rows = item.counts.judged > 0
+    correct, judged = item.counts.correct[rows], item.counts.judged[rows]
+    if exact:
+        return correct
+    # Bin i holds i/BINS < share <= (i+1)/BINS; whole numbers, so that no share is rounded over an edge.
+    inner = 1 + (correct * BINS - 1) // judged
+    return np.where(correct == 0, 0, np.where(correct == judged, BINS + 1, inner))
 
 
 def change_chart(first: EvaluationData, second: EvaluationData) -> Chart:
     """Each prompt's share of right rollouts, second evaluation against first; points open their rollouts."""
     place = {problem: i for i, problem in enumerate(second.counts.problems)}
-    rows = []
+    cells: dict[tuple[float, float], list[int]] = {}
+    rows: list[tuple[str, float, float]] = []
     for i, problem in enumerate(first.counts.problems):
         j = place.get(problem)
         if j is None or not first.counts.judged[i] or not second.counts.judged[j]:
             continue
-        shares = [float(c.correct[r] / c.judged[r]) for c, r in ((first.counts, i), (second.counts, j))]
-        rows.append([i, *shares])
-    x, y = [row[1] for row in rows], [row[2] for row in rows]
-    data = [
-        {
-            "x": [0, 1],
-            "y": [0, 1],
-            "mode": "lines",
-            "line": {"color": "grid", "dash": "dot"},
-            "hoverinfo": "skip",
-            "showlegend": False,
-        },
-        {
-            "x": x,
-            "y": y,
-            "customdata": [row[0] for row in rows],
-            "mode": "markers",
-            "marker": {"size": 9, "opacity": 0.45, "color": "c1"},
-            "hovertemplate": "prompt %{customdata}: %{x:.3f} → %{y:.3f}<extra></extra>",
-            "showlegend": False,
-        },
-    ]
-    up, down = sum(b > a for a, b in zip(x, y, strict=True)), sum(b < a for a, b in zip(x, y, strict=True))
+        x, y = (float(c.correct[r] / c.judged[r]) for c, r in ((first.counts, i), (second.counts, j)))
+        cells.setdefault((x, y), []).append(i)
+        rows.append((problem, x, y))
+    data = [_diagonal(), _bubbles(cells)]
+    up, down = sum(y > x for _, x, y in rows), sum(y < x for _, x, y in rows)
     layout = {
-        "xaxis": {"title": f"share right, {first.label}", "range": [-0.04, 1.04]},
-        "yaxis": {"title": f"share right, {second.label}", "range": [-0.04, 1.04]},
+        "xaxis": {"title": f"share right, {first.label}", "range": [-0.06, 1.06]},
+        "yaxis": {"title": f"share right, {second.label}", "range": [-0.06, 1.06]},
     }
     alt = (
         f"Scatter of {len(rows)} prompts, share of right rollouts {second.label} against {first.label}:"
         f" {up} rose, {down} fell, {len(rows) - up - down} stayed."
     )
     table = {"head": ["prompt", first.label, second.label], "rows": rows}
-    return _chart("change", "Change by prompt", data, layout, alt, table)
+    return chart("change", "Prompts by change; larger points are more prompts", data, layout, alt, table)
+
+
+def _diagonal() -> Chart:
+    line = {"color": "grid", "dash": "dot", "width": 1}
+    return {"x": [0, 1], "y": [0, 1], "mode": "lines", "line": line, "hoverinfo": "skip", "showlegend": False}
+
+
+def _bubbles(cells: Mapping[tuple[float, float], Sequence[int]]) -> Chart:
+    """One point for each pair of shares; its area grows with the number of prompts, its data are their rows."""
+    return {
+        "x": [x for x, _ in cells],
+        "y": [y for _, y in cells],
+        "customdata": list(cells.values()),
+        "text": [f"{len(rows)} prompt{'s' * (len(rows) > 1)}" for rows in cells.values()],
+        "mode": "markers",
+        "marker": {
+            "size": [min(40.0, 7 * len(rows) ** 0.5) for rows in cells.values()],
+            "opacity": 0.6,
+            "color": "c1",
+        },
+        "hovertemplate": "%{text}: %{x:.3f} → %{y:.3f}<extra></extra>",
+        "showlegend": False,
+    }
 
 
 def frontier_chart(evaluations: Sequence[EvaluationData], ks: tuple[int, int]) -> Chart:
@@ -186,42 +180,30 @@ def frontier_chart(evaluations: Sequence[EvaluationData], ks: tuple[int, int]) -
     layout = {"xaxis": {"title": f"pass@{ks[0]}"}, "yaxis": {"title": f"pass@{ks[1]}"}}
     table = {"head": ["model", "temperature", f"pass@{ks[0]}", f"pass@{ks[1]}"], "rows": rows}
     alt = f"Frontier of pass@{ks[1]} against pass@{ks[0]} over temperatures for {', '.join(lines)}."
-    return _chart("frontier", "Frontier over temperatures", data, layout, alt, table)
+    return chart("frontier", "Frontier over temperatures", data, layout, alt, table)
 
 
-def training_charts(metrics: Sequence[Mapping[str, Any]]) -> list[Chart]:
-    """The training curves that the log has values for."""
-    charts = []
-    for number, (title, axis, series) in enumerate(TRAINING):
-        data, rows = [], []
-        for i, (name, label) in enumerate(series.items()):
-            points = [(m["step"], m[name]) for m in metrics if m.get(name) is not None and "step" in m]
-            if points:
-                data.append(_training_line([p[0] for p in points], [p[1] for p in points], label, i))
-                rows += [[label, step, value] for step, value in points]
-        if rows:
-            first, last = rows[0], rows[-1]
-            alt = f"{title} over {last[1]} steps; {first[0]} starts at {first[2]:.3g}, {last[0]} ends at {last[2]:.3g}."
-            layout = {
-                "xaxis": {"title": "step"},
-                "yaxis": {"title": axis},
-                "showlegend": len(data) > 1,
-            }
-            table = {"head": ["series", "step", "value"], "rows": rows}
-            charts.append(_chart(f"training-{number}", title, data, layout, alt, table))
-    return charts
-
-
-def _training_line(steps: list[int], values: list[float], label: str, slot: int) -> Chart:
+def band(ks: Sequence[int], low: Any, high: Any, slot: int) -> Chart:
+    """The area between two lines, in the colour of a slot."""
     return {
-        "x": steps,
-        "y": values,
-        "name": label,
-        "mode": "lines" if len(steps) > 1 else "markers",
-        "line": {"color": f"c{slot + 1}", "width": 1.8},
-        "hovertemplate": "step %{x}: %{y:.4g}",
+        "x": [*ks, *reversed(ks)],
+        "y": [*low.tolist(), *reversed(high.tolist())],
+        "fill": "toself",
+        "fillcolor": f"c{slot}-band",
+        "line": {"width": 0},
+        "mode": "lines",
+        "hoverinfo": "skip",
+        "showlegend": False,
+        "legendgroup": str(slot),
     }
 
 
-def _chart(name: str, title: str, data: Any, layout: Any, alt: str, table: Chart) -> Chart:
+def attempts_axis(ks: Iterable[int]) -> Chart:
+    """A logarithmic axis with a tick at every k."""
+    ticks = sorted({int(k) for k in ks})
+    return {"title": "attempts k", "type": "log", "tickvals": ticks, "ticktext": [str(k) for k in ticks]}
+
+
+def chart(name: str, title: str, data: Any, layout: Any, alt: str, table: Chart) -> Chart:
+    """A chart: file name, heading, traces, axes, what it shows in words, and its data as a table."""
     return {"name": name, "title": title, "data": data, "layout": layout, "alt": alt, "table": table}

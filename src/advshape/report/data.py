@@ -12,8 +12,9 @@ from typing import Any
 from advshape.errors import AdvshapeError
 from advshape.evaluation.curves import Counts, PairedDifference, PassCurve, paired_difference, pass_curve
 from advshape.evaluation.log import Rollout, read_rollouts, read_settings
+from advshape.report.text import short
 
-__all__ = ["EvaluationData", "ReportData", "read_evaluations", "read_run"]
+__all__ = ["EvaluationData", "ReportData", "read_evaluations", "read_json", "read_run"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +78,8 @@ def read_run(directory: str | os.PathLike[str]) -> ReportData:
     if not recipe.is_file():
         if not (path / "rollouts.jsonl").is_file():
             raise AdvshapeError(f"{path} is no run directory: it has neither recipe.toml nor rollouts.jsonl")
-        return ReportData(path.name, read_evaluations(path / "rollouts.jsonl", path.name))
-    summary = _json(path / "summary.json")
+        return ReportData(path.name, read_evaluations(path / "rollouts.jsonl", short(path.name)))
+    summary = read_json(path / "summary.json")
     notes = [f"Warning of the run: {warning}" for warning in summary.get("warnings", [])]
     evaluations = []
     for when in ("before", "after"):
@@ -93,8 +94,8 @@ def read_run(directory: str | os.PathLike[str]) -> ReportData:
         title=str(summary.get("name", path.name)),
         evaluations=evaluations,
         differences=_changes(evaluations),
-        metrics=list(_lines(path / "metrics.jsonl")),
-        training=list(_lines(path / "rollouts.jsonl")),
+        metrics=list(_lines(path / "metrics.jsonl", {"step": int})),
+        training=list(_lines(path / "rollouts.jsonl", {"step": int, "problem": str, "completion": str})),
         summary=summary,
         recipe=recipe.read_text(encoding="utf-8"),
         notes=notes,
@@ -105,6 +106,7 @@ def read_evaluations(log: str | os.PathLike[str], label: str) -> list[Evaluation
     """The evaluations in one rollout log, one for each sampling settings; labels tell temperatures apart."""
     path = Path(log)
     described = read_settings(path)
+    summaries = _summaries(path)
     groups: dict[str, list[Rollout]] = {}
     for rollout in read_rollouts(path):
         groups.setdefault(rollout.settings, []).append(rollout)
@@ -112,11 +114,23 @@ def read_evaluations(log: str | os.PathLike[str], label: str) -> list[Evaluation
         raise AdvshapeError(f"{path} holds no rollouts")
     found: list[EvaluationData] = []
     for name, rollouts in groups.items():
-        settings = {"temperature": rollouts[0].temperature, "seed": rollouts[0].seed, **described.get(name, {})}
+        own = {"temperature": rollouts[0].temperature, "seed": rollouts[0].seed, **described.get(name, {})}
+        settings = {**summaries.get(name, {}), **own}
         full = label if len(groups) == 1 else f"{label}, T={settings['temperature']:g}"
         if full in (other.label for other in found):
             full = f"{full} ({name})"
         found.append(EvaluationData.of(full, rollouts, settings, path))
+    return found
+
+
+def _summaries(log: Path) -> dict[str, dict[str, Any]]:
+    """{settings hash: model and problems} from the summary beside a log, where there is one."""
+    summary = read_json(log.with_suffix(".summary.json")) or read_json(log.with_name("summary.json"))
+    found = {}
+    for item in summary.get("temperatures", [summary]):
+        if isinstance(item, dict) and "settings" in item:
+            chosen = {f"problems {name}": value for name, value in item.get("problems", {}).items()}
+            found[str(item["settings"].get("hash"))] = {"model": item["settings"].get("model", ""), **chosen}
     return found
 
 
@@ -129,22 +143,36 @@ def _changes(evaluations: Sequence[EvaluationData]) -> list[tuple[str, str, Pair
     return [(first.label, other.label, paired_difference(first.counts, other.counts)) for other in same]
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; empty when there is no file."""
+    if not path.is_file():
+        return {}
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+        value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise AdvshapeError(f"{path} is no JSON object ({error}); repair or remove it") from error
+        raise AdvshapeError(f"{path} is no JSON ({error}); repair or remove it") from error
+    if not isinstance(value, dict):
+        raise AdvshapeError(f"{path} holds {type(value).__name__}, expected a JSON object; repair or remove it")
+    return value
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of a JSON Lines file; a last line that was cut off is left out."""
+def _lines(path: Path, needs: Mapping[str, type]) -> Iterator[dict[str, Any]]:
+    """The records of a JSON Lines file, with the fields that each needs; a last line that was cut off is left out."""
     if not path.is_file():
         return
     with path.open("rb") as file:
         for number, raw in enumerate(file, start=1):
+            where = f"{path}, line {number}"
             try:
-                yield json.loads(raw)
+                record = json.loads(raw)
             except ValueError as error:
                 if not raw.endswith(b"\n"):
                     return
-                raise AdvshapeError(f"{path}, line {number}: no JSON ({error}); repair the line") from error
+                raise AdvshapeError(f"{where}: no JSON ({error}); repair the line") from error
+            if not isinstance(record, dict):
+                raise AdvshapeError(f"{where}: expected a JSON object, got {type(record).__name__}; repair the line")
+            for name, kind in needs.items():
+                if not isinstance(record.get(name), kind):
+                    seen = repr(record[name])[:60] if name in record else "nothing"
+                    raise AdvshapeError(f"{where}: field {name!r} has to be {kind.__name__}, got {seen}; repair it")
+            yield record

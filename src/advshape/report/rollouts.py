@@ -1,0 +1,128 @@
+"""What the page's browser of rollouts shows: groups of rollouts with their counts, within a budget of text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from advshape.evaluation.log import Rollout
+from advshape.report.data import EvaluationData, ReportData
+from advshape.report.text import prompt_text
+
+__all__ = ["browser"]
+
+TEXT_BUDGET = 8_000_000
+"""Characters of completions, reasons and prompts that one page may hold; more makes browsers slow."""
+LONGEST = 20_000
+"""Characters of one text that a page may hold."""
+
+
+class Shelf:
+    """Collects texts for one page: repeated reasons are stored once, long texts are cut and counted."""
+
+    def __init__(self) -> None:
+        self.reasons: dict[str, int] = {}
+        self.cut = 0
+        self.notes: list[str] = []
+
+    def text(self, text: str) -> str:
+        """The text, or its first `LONGEST` characters and how many are left out."""
+        if len(text) <= LONGEST:
+            return text
+        self.cut += 1
+        return f"{text[:LONGEST]} … ({len(text) - LONGEST:,} more characters are in the log)"
+
+    def reason(self, text: str) -> int:
+        """Index of a reason."""
+        return self.reasons.setdefault(self.text(text), len(self.reasons))
+
+
+def browser(data: ReportData) -> tuple[dict[str, Any], list[str]]:
+    """{"sources": ..., "reasons": ...} for the page's script, and notes on what it had to leave out.
+
+    A rollout is [completion, verdict, index of the reason, advantage, tokens, truncated, reward]; a reward of null
+    is 1 for right and 0 for wrong.
+    """
+    shelf = Shelf()
+    sources = []
+    budget = TEXT_BUDGET // (1 + bool(data.training))
+    if data.evaluations:
+        sources.append(_evaluation_source(data.evaluations, budget, shelf))
+    if data.training:
+        sources.append(_training_source(data.training, budget, shelf))
+    if shelf.cut:
+        shelf.notes.append(f"The browser cuts {shelf.cut} texts after {LONGEST:,} characters; the logs have all.")
+    return {"sources": sources, "reasons": list(shelf.reasons)}, shelf.notes
+
+
+def _evaluation_source(items: Sequence[EvaluationData], budget: int, shelf: Shelf) -> dict[str, Any]:
+    """Groups are prompts; each has its counts in every evaluation and its rollouts, the first by sample index."""
+    every = [rollout for item in items for group in item.rollouts.values() for rollout in group]
+    size = sum(min(len(r.completion), LONGEST) + 12 for r in every)
+    most = max(len(group) for item in items for group in item.rollouts.values())
+    shown = most if size <= budget else max(1, int(most * budget / size))
+    if shown < most:
+        shelf.notes.append(
+            f"The browser holds the first {shown} of {most} rollouts of each prompt, to keep the page small;"
+            " all counts are over all rollouts."
+        )
+    rows = [{problem: i for i, problem in enumerate(item.counts.problems)} for item in items]
+    groups = []
+    for problem in dict.fromkeys(problem for item in items for problem in item.counts.problems):
+        counts = [
+            None
+            if problem not in row
+            else [int(item.counts.correct[row[problem]]), int(item.counts.judged[row[problem]])]
+            for item, row in zip(items, rows, strict=True)
+        ]
+        texts = [[_evaluated(r, shelf) for r in item.rollouts.get(problem, ())[:shown]] for item in items]
+        prompt = next(item.rollouts[problem][0].prompt for item in items if problem in item.rollouts)
+        prompt = shelf.text(prompt_text(prompt))
+        groups.append({"id": problem, "prompt": prompt, "counts": counts, "rollouts": texts})
+    return {"name": "evaluation", "labels": [item.label for item in items], "groups": groups}
+
+
+def _evaluated(rollout: Rollout, shelf: Shelf) -> list[Any]:
+    """One rollout of an evaluation as a row."""
+    row = [shelf.text(rollout.completion), rollout.outcome, shelf.reason(rollout.reason)]
+    reward, advantage = (_number(rollout.more.get(name)) for name in ("reward", "advantage"))
+    return [*row, advantage, rollout.tokens, rollout.truncated, reward]
+
+
+def _training_source(records: Sequence[Mapping[str, Any]], budget: int, shelf: Shelf) -> dict[str, Any]:
+    """Groups are one prompt at one step; whole steps, evenly spaced, are left out when the text is too long."""
+    keep = _kept_steps(records, budget, shelf)
+    groups: dict[tuple[int, str], list[list[Any]]] = {}
+    for record in records:
+        if int(record["step"]) in keep:
+            row = [shelf.text(record["completion"]), record.get("verdict"), shelf.reason(str(record.get("reason", "")))]
+            row += [_number(record.get("advantage")), None, False, _number(record.get("reward"))]
+            groups.setdefault((int(record["step"]), str(record["problem"])), []).append(row)
+    listed = [
+        {
+            "id": f"step {step} · {problem}",
+            "prompt": shelf.text(problem),
+            "counts": [[sum(row[1] == "right" for row in rows), sum(row[1] != "not_judged" for row in rows)]],
+            "rollouts": [rows],
+        }
+        for (step, problem), rows in groups.items()
+    ]
+    return {"name": "training", "labels": ["training"], "groups": listed}
+
+
+def _kept_steps(records: Sequence[Mapping[str, Any]], budget: int, shelf: Shelf) -> set[int]:
+    steps = sorted({int(record["step"]) for record in records})
+    size = sum(min(len(record["completion"]), LONGEST) + 24 for record in records)
+    if size <= budget:
+        return set(steps)
+    wanted = max(1, int(len(steps) * budget / size))
+    keep = {steps[round(i * (len(steps) - 1) / max(1, wanted - 1))] for i in range(wanted)}
+    shelf.notes.append(
+        f"The browser holds the training rollouts of {len(keep)} of {len(steps)} steps, evenly spaced, to"
+        " keep the page small; all are in rollouts.jsonl."
+    )
+    return keep
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
