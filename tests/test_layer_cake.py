@@ -204,6 +204,14 @@ def test_blocks_and_both_ways_to_sum(groups, n):
     assert cake(rewards[:0], "rloo").shape == (0, n)
 
 
+def test_groups_do_not_touch():
+    """One group's rewards may lie further from the next group's than floating point reaches."""
+    rewards = np.array([[1.2e308, 1.1e308], [-1.2e308, -1.1e308], [np.nan, 0.5]])
+    step = (1.2e308 - 1.1e308) / 2
+    np.testing.assert_allclose(cake(rewards[:2], "dr_grpo"), [[step, -step], [-step, step]], rtol=1e-12)
+    np.testing.assert_allclose(cake(rewards, "dr_grpo", too_small="zero")[2], [0, 0])
+
+
 def test_input_stays_as_it_was():
     rewards = np.array([[3.0, 1.0, 2.0]])
     rewards.flags.writeable = False
