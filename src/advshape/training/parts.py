@@ -80,7 +80,11 @@ class LoggedRollouts:
 
 
 class MetricsLog(TrainerCallback):  # type: ignore[misc]
-    """Appends what TRL logs to ``metrics.jsonl``, with the step and the seconds since training began."""
+    """Appends what TRL logs of each step to ``metrics.jsonl``, with the seconds since training began.
+
+    The line with which transformers ends a sitting (``train_runtime`` and means over the sitting) is left out: it
+    is no step, and would stand there once for each sitting.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -92,7 +96,7 @@ class MetricsLog(TrainerCallback):  # type: ignore[misc]
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **kw: Any
     ) -> None:
-        if state.is_world_process_zero and logs:
+        if state.is_world_process_zero and logs and "train_runtime" not in logs:
             seconds = round(time.monotonic() - self.start, 3)
             append_jsonl(self.path, [{"step": state.global_step, "seconds": seconds, **logs}])
 
@@ -131,12 +135,11 @@ class Progress(TrainerCallback):  # type: ignore[misc]
 class SoftStop(TrainerCallback):  # type: ignore[misc]
     """Ctrl-C or SIGTERM: finish the step, save a checkpoint, stop.  A second one stops at once.
 
-    The step that is finished is one after which nothing generated is left unused, so that the run can go on
-    from the checkpoint without generating it again.
+    The step that is finished is one from which the run can go on exactly (``ready``, see ``resume``).
     """
 
-    def __init__(self, steps_between: int = 1) -> None:
-        self.steps_between = max(1, steps_between)
+    def __init__(self, ready: Callable[[], bool]) -> None:
+        self.ready = ready
         self.asked = False
         self._old: dict[int, Any] = {}
 
@@ -159,17 +162,18 @@ class SoftStop(TrainerCallback):  # type: ignore[misc]
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kw: Any
     ) -> TrainerControl:
-        if self.asked and state.global_step % self.steps_between == 0:
+        if self.asked and self.ready():
             control.should_save = True
             control.should_training_stop = True
         return control
 
 
 def trainer_class(stock: bool) -> Callable[..., Any]:
-    """TRL's ``GRPOTrainer`` or ours, with the rollout log on top."""
+    """TRL's ``GRPOTrainer`` or ours, with the rollout log and exact resuming on top."""
     from trl import GRPOTrainer
 
     from advshape.adapters.trl import SurrogateGRPOTrainer
+    from advshape.training.resume import ExactResume
 
     base = GRPOTrainer if stock else SurrogateGRPOTrainer
-    return type(f"Logged{base.__name__}", (LoggedRollouts, base), {})
+    return type(f"Logged{base.__name__}", (ExactResume, LoggedRollouts, base), {})

@@ -20,7 +20,7 @@ from advshape.evaluation.curves import paired_difference
 from advshape.evaluation.evaluate import Evaluation, evaluate
 from advshape.report import write_report
 from advshape.training.models import ModelSource, load_model, lora_config
-from advshape.training.plan import Plan, generation_batch, grpo_config, make_plan, world_size
+from advshape.training.plan import Plan, grpo_config, make_plan, world_size
 from advshape.training.recipe import Recipe, load_recipe
 from advshape.training.rundir import RunDirectory, read_jsonl
 
@@ -99,7 +99,7 @@ def prepare_resume(out: str | Path) -> PreparedRun:
     """Check that a run can go on from its last checkpoint, or from the start when it has none.
 
     Weights, optimiser, learning-rate schedule and random states come from the checkpoint; rollouts and metrics
-    of later steps are dropped and made again.  The run is not bit-exact with one that was never stopped.
+    of later steps are dropped and made again, with the bits they had (see ``resume``).
 
     Raises ``AdvshapeError`` when there is no run in ``out`` or it is already done.
     """
@@ -142,15 +142,19 @@ def _fit(
     model: Any, tokenizer: Any, plan: Plan, directory: RunDirectory, checkpoint: str | None, progress: bool
 ) -> None:
     """Train with TRL and save the model."""
+    from transformers import set_seed
+
     from advshape.training import parts
 
-    _note(directory, status="training")
+    before = directory.summary().get("training", {})
+    _note(directory, status="training", training={**before, "sittings": before.get("sittings", 0) + 1})
+    set_seed(plan.config.get("seed", 0))  # LoRA's first weights come before the trainer sets its seed
     trainer = _trainer(model, tokenizer, plan, directory)
     bar = parts.Progress(plan.recipe.name)
     if progress:
         trainer.add_callback(bar)
     start = time.monotonic()
-    stop = parts.SoftStop(_steps_between(plan))
+    stop = parts.SoftStop(trainer.at_boundary)
     trainer.add_callback(stop)
     try:
         with stop:
@@ -189,13 +193,6 @@ def _trainer(model: Any, tokenizer: Any, plan: Plan, directory: RunDirectory) ->
     return trainer
 
 
-def _steps_between(plan: Plan) -> int:
-    """Optimiser steps after which nothing that was generated is left unused."""
-    accumulation = plan.config["gradient_accumulation_steps"]
-    per_generation = generation_batch(plan.config) // (plan.config["per_device_train_batch_size"] * world_size())
-    return -(-per_generation * int(plan.config.get("num_iterations", 1)) // accumulation)
-
-
 def _record_training(trainer: Any, directory: RunDirectory, seconds: float) -> None:
     """Steps, wall time of all sittings, and verdicts of the rollouts that were kept."""
     if not is_main_process():
@@ -207,7 +204,7 @@ def _record_training(trainer: Any, directory: RunDirectory, seconds: float) -> N
         training={
             "steps": trainer.state.global_step,
             "seconds": round(seconds + before.get("seconds", 0.0), 1),
-            "sittings": before.get("sittings", 0) + 1,
+            "sittings": before["sittings"],
             "verdicts": {key: verdicts[key] for key in ("right", "wrong", "not_judged")},
             "finished": False,
         },

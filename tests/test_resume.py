@@ -1,0 +1,159 @@
+"""Recovery: a run that is killed and resumed ends with the bits of the run that was never stopped."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+pytest.importorskip("trl")
+from advshape.cli import main
+from advshape.training.rundir import RunDirectory, read_jsonl
+
+# two passes over 12 problems (a permutation each), a generation that serves two steps, checkpoints at odd steps
+SETTINGS = ["task.train_problems=12", "trainer.max_steps=10", "trainer.per_device_train_batch_size=32",
+            "trainer.gradient_accumulation_steps=1", "trainer.steps_per_generation=2", "trainer.save_steps=3",
+            "trainer.num_generations=16", "trainer.save_total_limit=2", "evaluation.count=3",
+            "evaluation.n=8"]  # fmt: skip
+WALL_TIMES = {"seconds", "step_time"}
+
+
+def words(out, *more):
+    settings = [word for setting in (*SETTINGS, *more) for word in ("--set", setting)]
+    return ["train", "countdown", "--out", str(out), "--quiet", *settings]
+
+
+def result(path):
+    """Everything that must not depend on how often a run was stopped."""
+    run = RunDirectory(path)
+    metrics = [{k: v for k, v in line.items() if k not in WALL_TIMES} for line in read_jsonl(run.metrics)]
+    logs = [(run.evaluation / f"{when}.jsonl").read_bytes() for when in ("before", "after")]
+    summary = run.summary()
+    curves = [summary[when]["curve"] for when in ("before", "after")]
+    return metrics, run.rollouts.read_bytes(), (run.model / "model.safetensors").read_bytes(), logs, curves
+
+
+def killed(arguments, path, after):
+    """Start the command and kill it `after` seconds from when its run directory appears; whether it was running."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, "-m", "advshape", *arguments], env=environment,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    while process.poll() is None and not (path / "summary.json").exists():
+        time.sleep(0.05)
+    time.sleep(after)
+    alive = process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    return alive
+
+
+def wait_for_step(path, step):
+    while not any(line["step"] >= step for line in read_jsonl(RunDirectory(path).metrics)):
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    """Sums over several threads have other last bits."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    path = tmp_path_factory.mktemp("whole") / "run"
+    assert main(words(path)) == 0
+    return result(path)
+
+
+def test_every_step_is_there_once(whole):
+    metrics, rollouts, *_ = whole
+    assert [line["step"] for line in metrics] == list(range(1, 11))
+    assert len(rollouts.splitlines()) == 5 * 64
+
+
+def test_killed_in_the_second_epoch(whole, tmp_path):
+    path = tmp_path / "run"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, "-m", "advshape", *words(path)], env=environment,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    try:
+        deadline = time.monotonic() + 240
+        while RunDirectory(path).last_checkpoint() is None or not any(
+            line["step"] >= 7 for line in read_jsonl(RunDirectory(path).metrics)
+        ):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert RunDirectory(path).last_checkpoint()[1] % 2 == 0, "a checkpoint amid a generation cannot be continued"
+    assert main(["train", "--resume", str(path), "--quiet"]) == 0
+    assert result(path) == whole
+    assert RunDirectory(path).summary()["training"]["sittings"] == 2
+
+
+def test_a_partial_checkpoint_is_never_picked(whole, tmp_path, capsys):
+    path = tmp_path / "run"
+    assert main(words(path, "trainer.max_steps=4", "evaluation.before=false", "evaluation.after=false")) == 0
+    run = RunDirectory(path)
+    names = sorted(p.name for p in run.checkpoints.glob("checkpoint-*"))
+    assert names == ["checkpoint-4"], "save_steps=3 is due amid a generation and moves to step 4"
+    partial = run.checkpoints / ".partial" / "checkpoint-6"
+    shutil.copytree(run.checkpoints / "checkpoint-4", partial)
+    assert run.last_checkpoint() == (run.checkpoints / "checkpoint-4", 4)
+
+
+def test_full_disk_keeps_the_last_checkpoint(tmp_path, capsys, monkeypatch):
+    import torch
+
+    save = torch.save
+
+    def full(value, file, *more, **named):
+        if "checkpoint-4" in str(file):
+            raise OSError(28, "No space left on device")
+        return save(value, file, *more, **named)
+
+    monkeypatch.setattr(torch, "save", full)
+    path = tmp_path / "run"
+    code = main(words(path, "trainer.max_steps=6", "trainer.save_steps=2", "evaluation.before=false"))
+    said = capsys.readouterr().err
+    assert code == 1
+    assert "checkpoint-4 could not be written" in said
+    assert "No space left" in said
+    assert "checkpoint-2 are whole" in said
+    run = RunDirectory(path)
+    assert [p.name for p in run.checkpoints.glob("*checkpoint-*")] == ["checkpoint-2"]
+    assert not (run.checkpoints / ".partial").exists()
+    assert run.summary()["status"] == "failed"
+    monkeypatch.undo()
+    assert main(["train", "--resume", str(path), "--quiet"]) == 0
+    assert RunDirectory(path).summary()["status"] == "done"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(20))
+def test_killed_at_random_moments(whole, tmp_path, seed):
+    """Up to three kills, each at a random moment: evaluating, generating, stepping, saving, writing the model."""
+    rng = random.Random(seed)
+    path = tmp_path / "run"
+    arguments, kills = words(path), 0
+    for _ in range(3):
+        if not killed(arguments, path, rng.uniform(0.5, 12.0)):
+            break
+        kills += 1
+        arguments = ["train", "--resume", str(path), "--quiet"]
+    if RunDirectory(path).summary().get("status") != "done":
+        assert main(["train", "--resume", str(path), "--quiet"]) == 0
+    assert result(path) == whole
+    print(json.dumps({"seed": seed, "kills": kills}))
