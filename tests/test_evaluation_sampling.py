@@ -189,8 +189,12 @@ def test_another_model_has_other_settings(loaded):
         ({"temperature": 0.0}, "temperature must be above 0"),
         ({"top_p": 0.0}, "top_p"),
         ({"max_new_tokens": 0}, "max_new_tokens"),
-        ({"n": 0}, "n and batch_size"),
+        ({"n": 0}, "n must be 1 or more"),
+        ({"batch_size": 0}, "batch_size must be 1 or more"),
+        ({"temperature": -1.0, "n": 1}, "temperature must be above 0"),
+        ({"temperature": float("nan")}, "temperature must be above 0"),
         ({"count": 0}, "needs problems"),
+        ({"count": 1}, "at least 2"),
     ],
 )
 def test_bad_options(loaded, task, options, words):

@@ -6,33 +6,35 @@ and the same call on a finished log samples nothing.
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import inspect
+import errno
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from advshape.errors import AdvshapeError
 from advshape.evaluation.curves import Counts, PassCurve, pass_bounds, pass_curve
+from advshape.evaluation.engine import Engine, SamplingFailed, SamplingSettings, check_rollouts
 from advshape.evaluation.log import Rollout, RolloutLog
-from advshape.evaluation.sampling import (
-    SamplingSettings,
-    engine_version,
-    fingerprint,
-    load_model,
-    sample_rollouts,
-)
+from advshape.evaluation.sampling import LocalModel
+from advshape.evaluation.server import ServedModel, Server
+from advshape.evaluation.verifier import package_versions, task_identity, verifier_version
 
 if TYPE_CHECKING:
-    from advshape.tasks.protocol import Task
+    from advshape.tasks.protocol import Problem, Task
 
-__all__ = ["Evaluation", "evaluate", "evaluate_temperatures", "evaluation_paths"]
+__all__ = ["Evaluation", "evaluate", "evaluate_temperatures", "evaluation_paths", "frontier", "open_engine"]
+
+FRONTIER = (1, 64)
+"""The two k of a frontier over temperatures; the second is the largest that all have where that is less."""
+
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EISDIR,
+        errno.ENOTDIR)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +48,8 @@ class Evaluation:
         rollouts: the rollouts in the order of the problems.
         n: rollouts sampled per prompt.
         problems: how the problems were chosen: split, count and seed.
+        versions: of advshape, and of the package that the task comes from.
+        notes: what the reader should know beside the numbers.
     """
 
     counts: Counts
@@ -54,23 +58,28 @@ class Evaluation:
     rollouts: Sequence[Rollout]
     n: int
     problems: Mapping[str, Any]
+    versions: Mapping[str, str]
+    notes: Sequence[str] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The summary: everything but the rollouts; plain lists and numbers."""
         ks, lowest, highest = pass_bounds(self.counts)
         histogram = Counter(zip(self.counts.correct.tolist(), self.counts.judged.tolist(), strict=True))
+        known = [rollout.tokens for rollout in self.rollouts if rollout.tokens]
         reasons = Counter(rollout.reason for rollout in self.rollouts if rollout.outcome == "not_judged")
         return {
             "n": self.n,
             "prompts": self.counts.prompts,
             "problems": dict(self.problems),
             "settings": {**asdict(self.settings), "hash": self.settings.hash},
+            "versions": dict(self.versions),
+            "notes": list(self.notes),
             "outcomes": self.counts.totals(),
             "not_judged_reasons": dict(reasons.most_common(10)),
             "curve": self.curve.to_json(),
             "bounds": {"ks": ks.tolist(), "all_wrong": lowest.tolist(), "all_right": highest.tolist()},
             "histogram": [{"correct": c, "judged": j, "prompts": m} for (c, j), m in sorted(histogram.items())],
-            "mean_tokens": sum(r.tokens for r in self.rollouts) / max(1, len(self.rollouts)),
+            "mean_tokens": sum(known) / len(known) if known else None,
         }
 
 
@@ -95,57 +104,49 @@ def evaluate(
     """Sample n rollouts of `count` problems and give pass@k at every power of two up to n.
 
     Args:
-        model: path, name or a loaded `transformers.PreTrainedModel` (left in the state it was in).
+        model: path, name or a loaded `transformers.PreTrainedModel` (left in the state it was in), a
+            `advshape.evaluation.server.Server`, or any `Engine`.
         task: problems and verifier.
         tokenizer: None loads the model's own.
         split, count, problems_seed: which problems; the same three choose the same problems.
         n: rollouts per problem.
-        temperature, top_p, max_new_tokens, seed, batch_size: see `sample_rollouts`.
+        temperature, top_p, max_new_tokens, seed, batch_size: see `sample_rollouts`. Temperature 0 is greedy
+            decoding and takes n=1 only.
         confidence: nominal coverage of the intervals.
         out: a folder for `rollouts.jsonl` and `summary.json`, or a file `NAME.jsonl` (the summary is then
-            `NAME.summary.json`). Rollouts that are there are kept and not sampled again. None writes nothing.
+            `NAME.summary.json`). Rollouts that are there are kept and not sampled again; those of other
+            settings stay beside them. None writes nothing.
         progress: progress bar on standard error.
 
     Raises:
-        AdvshapeError: no such model, bad options, or no rollout could be judged.
+        AdvshapeError: no such model, bad options, fewer than two problems, or no rollout could be judged.
+        SamplingFailed: the server, the disk or the memory gave out; the log keeps what was sampled before.
     """
-    model, tokenizer = load_model(model, tokenizer)
+    check_rollouts(n, temperature)
+    check_folder(out)
+    problems = _problems(task, split, count, problems_seed)
+    engine = open_engine(model, tokenizer, batch_size)
     settings = SamplingSettings(
         task=task_identity(task),
-        model=str(model.name_or_path),
-        fingerprint=fingerprint(model),
         temperature=temperature,
         top_p=top_p,
         max_new_tokens=max_new_tokens,
         seed=seed,
-        engine_version=engine_version(),
         verifier=verifier_version(task),
+        **vars(engine.identity),
     )
-    problems = task.problems(split, count, problems_seed)
-    if not problems:
-        raise AdvshapeError(f"an evaluation needs problems, got count={count}; 256 is usual")
-
-    def sample(skip: set[tuple[str, int]], keep: Callable[[list[Rollout]], Any]) -> None:
-        for batch in sample_rollouts(
-            model,
-            tokenizer,
-            task,
-            problems,
-            n=n,
-            batch_size=batch_size,
-            progress=progress,
-            skip=skip,
-            settings=settings,
-        ):
-            keep(batch)
-
-    rollouts = _collect(sample, settings, out)
-    place = {problem.id: row for row, problem in enumerate(problems)}
-    wanted = [r for r in rollouts if r.settings == settings.hash and r.problem in place and r.sample < n]
-    wanted.sort(key=lambda r: (place[r.problem], r.sample))
-    counts = Counts.from_rollouts(wanted)
-    chosen = {"split": split, "count": len(problems), "seed": problems_seed}
-    result = Evaluation(counts, pass_curve(counts, confidence=confidence), settings, wanted, n, chosen)
+    rollouts, beside = _collect(engine, task, problems, n, settings, out, progress)
+    counts = Counts.from_rollouts(rollouts)
+    result = Evaluation(
+        counts=counts,
+        curve=pass_curve(counts, confidence=confidence),
+        settings=settings,
+        rollouts=rollouts,
+        n=n,
+        problems={"split": split, "count": len(problems), "seed": problems_seed},
+        versions=package_versions(task),
+        notes=[*engine.notes, *_remarks(counts, settings), *beside],
+    )
     if out is not None:
         write_json(evaluation_paths(out)[1], result.to_json())
     return result
@@ -161,15 +162,36 @@ def evaluate_temperatures(
 ) -> list[Evaluation]:
     """One evaluation for each temperature, all in one log: the frontier of pass@1 against pass@64.
 
-    `options` are those of `evaluate`. The summary is then `{"temperatures": [summary, ...]}`.
+    `options` are those of `evaluate`. The summary is then `{"temperatures": [summary, ...], "frontier": ...}`.
     """
     if not temperatures or len(set(temperatures)) != len(temperatures):
         raise AdvshapeError(f"temperatures must be distinct and at least one, got {list(temperatures)}")
-    model, options["tokenizer"] = load_model(model, options.get("tokenizer"))
-    results = [evaluate(model, task, temperature=t, out=out, **options) for t in temperatures]
+    for temperature in temperatures:
+        check_rollouts(options.get("n", 64), temperature)
+    engine = open_engine(model, options.pop("tokenizer", None), options.get("batch_size", 1024))
+    results = [evaluate(engine, task, temperature=t, out=out, **options) for t in temperatures]
     if out is not None:
-        write_json(evaluation_paths(out)[1], {"temperatures": [result.to_json() for result in results]})
+        summaries = [result.to_json() for result in results]
+        write_json(evaluation_paths(out)[1], {"temperatures": summaries, "frontier": frontier(results)})
     return results
+
+
+def frontier(results: Sequence[Evaluation]) -> dict[str, Any]:
+    """pass@1 against pass@64 (or the largest k below that all have) at each temperature, with intervals.
+
+    Cooling and training trade the same two things, so a model is compared by its whole frontier.
+    """
+    largest = min(int(result.curve.ks[-1]) for result in results)
+    ks = sorted({FRONTIER[0], min(FRONTIER[1], largest)})
+    rows = [{"temperature": r.settings.temperature, **{f"pass@{k}": list(r.curve.at(k)) for k in ks}} for r in results]
+    return {"ks": ks, "rows": rows}
+
+
+def open_engine(model: Any, tokenizer: Any = None, batch_size: int = 1024) -> Engine:
+    """What answers the prompts: a server, any engine as it is, or a transformers model in this process."""
+    if isinstance(model, Server):
+        return ServedModel(model)
+    return model if isinstance(model, Engine) else LocalModel(model, tokenizer, batch_size)
 
 
 def evaluation_paths(out: str | os.PathLike[str]) -> tuple[Path, Path]:
@@ -186,42 +208,113 @@ def evaluation_paths(out: str | os.PathLike[str]) -> tuple[Path, Path]:
     return path / "rollouts.jsonl", path / "summary.json"
 
 
-def task_identity(task: Task) -> str:
-    """Name and parameters of a task: its repr where that is a value (dataclasses), its name otherwise."""
-    return repr(task) if dataclasses.is_dataclass(task) else task.name
+def check_folder(out: str | os.PathLike[str] | None) -> None:
+    """Raise when the folder belongs to something else than evaluations.
 
-
-def verifier_version(task: Task) -> str:
-    """Class of the verifier and 8 hex digits of its module's source, so that a changed verifier shows."""
-    kind = type(task)
-    name = f"{kind.__module__}.{kind.__qualname__}"
-    module = inspect.getmodule(kind)
-    try:
-        source = inspect.getsource(module) if module is not None else ""
-    except OSError:
-        source = ""
-    return f"{name} {hashlib.sha256(source.encode()).hexdigest()[:8]}" if source else name
+    Other evaluations may lie in it: the settings in each rollout's key tell them apart.
+    """
+    if out is None:
+        return
+    log, _ = evaluation_paths(out)
+    if Path(out).suffix != ".jsonl" and Path(out).is_file():
+        raise AdvshapeError(f"{out} is a file; give a folder, or a file that ends in .jsonl")
+    if log.name == "rollouts.jsonl" and (log.parent / "recipe.toml").exists():
+        raise AdvshapeError(
+            f"{log.parent} is the directory of a training run, which has a rollouts.jsonl and a summary.json of its"
+            f" own; choose another folder, or a file such as {log.parent / 'evaluation' / 'mine.jsonl'}"
+        )
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """Write JSON so that a reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(data, indent=1) + "\n")
-    part.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(data, indent=1) + "\n")
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise SamplingFailed(f"cannot write {path}: {error.strerror}; the rollouts are in the log") from error
+
+
+def _problems(task: Task, split: Literal["train", "heldout"], count: int, seed: int) -> Sequence[Problem]:
+    """At least two problems with distinct ids."""
+    problems = task.problems(split, count, seed)
+    if len(problems) < 2:
+        raise AdvshapeError(
+            f"an evaluation needs problems, at least 2 for an interval, got count={count}; 256 is usual"
+        )
+    twice = [name for name, times in Counter(problem.id for problem in problems).items() if times > 1]
+    if twice:
+        raise AdvshapeError(f"the task {task.name!r} gave problem {twice[0]!r} more than once; ids must be distinct")
+    return problems
 
 
 def _collect(
-    sample: Callable[[set[tuple[str, int]], Callable[[list[Rollout]], Any]], None],
+    engine: Engine,
+    task: Task,
+    problems: Sequence[Problem],
+    n: int,
     settings: SamplingSettings,
     out: str | os.PathLike[str] | None,
+    progress: bool,
+) -> tuple[list[Rollout], list[str]]:
+    """(rollouts 0..n-1 of each problem in order, remarks on the log): those of the log, and those sampled now."""
+    sample = partial(engine.sample, task, problems, n=n, settings=settings, progress=progress)
+    if out is None:
+        found = [r for batch in sample(skip=set()) for r in batch]
+        return _wanted(found, problems, n, settings), []
+    path = evaluation_paths(out)[0]
+    written = 0
+    try:
+        with RolloutLog(path) as log:
+            log.describe(settings.to_json())
+            skip = {(problem, sample) for problem, sample, name in log.keys if name == settings.hash}
+            written = len(skip)
+            for batch in sample(skip=skip):
+                log.append(batch)
+                written += len(batch)
+            found, others = log.rollouts, _others(log.settings.values(), settings)
+    except SamplingFailed as error:
+        raise SamplingFailed(
+            f"{error}. {written} rollouts are in {path}: the same command goes on from there"
+        ) from error
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        raise SamplingFailed(
+            f"cannot write {path}: {error.strerror}. The rollouts that are in it ({written} or more) stay readable;"
+            " mend that and give the same command again: it goes on from there"
+        ) from error
+    return _wanted(found, problems, n, settings), [f"{path} also holds rollouts of {others}"] if others else []
+
+
+def _others(logged: Iterable[Mapping[str, Any]], settings: SamplingSettings) -> str:
+    """What else a log holds, other temperatures apart: those are meant to lie side by side."""
+    own = settings.to_json()
+    differing = [{key for key in own if key != "temperature" and s.get(key) != own[key]} for s in logged]
+    names = sorted(set().union(*differing))
+    found = sum(map(bool, differing))
+    return f"{found} other settings ({', '.join(names)}); they are kept, and not counted here" if found else ""
+
+
+def _wanted(
+    rollouts: Sequence[Rollout], problems: Sequence[Problem], n: int, settings: SamplingSettings
 ) -> list[Rollout]:
-    """All rollouts: those in the log, and those sampled now."""
-    with RolloutLog(evaluation_paths(out)[0]) if out is not None else nullcontext() as log:
-        if log is None:
-            rollouts: list[Rollout] = []
-            sample(set(), rollouts.extend)
-            return rollouts
-        log.describe(settings.to_json())
-        sample({(p, i) for p, i, name in log.keys if name == settings.hash}, log.append)
-        return list(log.rollouts)
+    """The rollouts of these settings and problems, in order of problem and sample."""
+    place = {problem.id: row for row, problem in enumerate(problems)}
+    wanted = [r for r in rollouts if r.settings == settings.hash and r.problem in place and r.sample < n]
+    return sorted(wanted, key=lambda r: (place[r.problem], r.sample))
+
+
+def _remarks(counts: Counts, settings: SamplingSettings) -> list[str]:
+    """What the numbers themselves do not say aloud."""
+    totals = counts.totals()
+    share = totals["truncated"] / max(1, totals["right"] + totals["wrong"] + totals["not_judged"])
+    if share < 0.05:
+        return []
+    return [
+        f"{share:.0%} of the rollouts ran into the limit of {settings.max_new_tokens} tokens: pass@k is that of the"
+        " model with this limit"
+    ]

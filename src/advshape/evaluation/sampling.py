@@ -7,64 +7,28 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.log import Rollout, settings_hash
+from advshape.evaluation.engine import (
+    Completion,
+    Identity,
+    SamplingFailed,
+    SamplingSettings,
+    check_rollouts,
+    judged,
+    progress_bar,
+)
+from advshape.evaluation.log import Rollout
 
 if TYPE_CHECKING:
     from advshape.tasks.protocol import Problem, Task
 
-__all__ = ["SamplingSettings", "fingerprint", "load_model", "sample_rollouts"]
-
-Pair = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class SamplingSettings:
-    """All that decides what is sampled, apart from the problems and the number of rollouts.
-
-    The hash of these settings keys every rollout in the log, so a log never mixes two of them unseen.
-
-    >>> SamplingSettings(task="countdown", model="base", temperature=0.7).hash == SamplingSettings().hash
-    False
-    """
-
-    task: str = ""
-    model: str = ""
-    fingerprint: str = ""
-    temperature: float = 1.0
-    top_p: float = 1.0
-    max_new_tokens: int = 32
-    seed: int = 0
-    engine: str = "transformers"
-    engine_version: str = ""
-    verifier: str = ""
-
-    def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise AdvshapeError(
-                f"temperature must be above 0, got {self.temperature}; with greedy sampling all n rollouts are"
-                " the same and pass@k says nothing"
-            )
-        if not 0 < self.top_p <= 1:
-            raise AdvshapeError(f"top_p must lie in (0, 1], got {self.top_p}")
-        if self.max_new_tokens < 1:
-            raise AdvshapeError(f"max_new_tokens must be 1 or more, got {self.max_new_tokens}")
-
-    @cached_property
-    def hash(self) -> str:
-        """12 hex digits; see `advshape.evaluation.log.settings_hash`."""
-        return settings_hash(self.to_json())
-
-    def to_json(self) -> dict[str, Any]:
-        """The settings that make up the hash; the model is its fingerprint there, wherever it lies."""
-        return {k: v for k, v in asdict(self).items() if k != "model"}
+__all__ = ["LocalModel", "SamplingSettings", "fingerprint", "load_model", "sample_rollouts"]
 
 
 def sample_rollouts(
@@ -105,35 +69,70 @@ def sample_rollouts(
     Raises:
         AdvshapeError: the model does not exist, an option is out of range, or a chat template is missing.
     """
-    model, tokenizer = load_model(model, tokenizer)
+    check_rollouts(n, settings.temperature if settings else temperature)
+    engine = LocalModel(model, tokenizer, batch_size)
     settings = settings or SamplingSettings(
         task=task.name,
-        model=str(model.name_or_path),
-        fingerprint=fingerprint(model),
         temperature=temperature,
         top_p=top_p,
         max_new_tokens=max_new_tokens,
         seed=seed,
-        engine_version=engine_version(),
+        **vars(engine.identity),
     )
-    if n < 1 or batch_size < 1:
-        raise AdvshapeError(f"n and batch_size must be 1 or more, got n={n}, batch_size={batch_size}")
-    done = set(skip)
-    pairs = [(row, sample) for row in range(len(problems)) for sample in range(n)]
-    tokens = encode_prompts(tokenizer, [problem.prompt for problem in problems])
-    with _bar(len(pairs), progress, f"sampling at temperature {settings.temperature:g}") as advance:
-        for start in range(0, len(pairs), batch_size):
-            batch = pairs[start : start + batch_size]
-            fresh = [(problems[row].id, sample) not in done for row, sample in batch]
-            if any(fresh):
-                sampled = _generate(model, tokenizer, [tokens[row] for row, _ in batch], settings, problems, batch)
-                rollouts = [
-                    _judged(task, problems[row], sample, text, count, ended, settings)
-                    for (row, sample), (text, count, ended), new in zip(batch, sampled, fresh, strict=True)
-                    if new
+    yield from engine.sample(task, problems, n=n, settings=settings, skip=set(skip), progress=progress)
+
+
+class LocalModel:
+    """A transformers model in this process, as a sampling engine.
+
+    Args:
+        model: a `transformers.PreTrainedModel`, or its path or name.
+        tokenizer: its tokenizer; None loads it from the same path.
+        batch_size: rollouts generated at once; it bounds the memory.
+    """
+
+    notes: Sequence[str] = ()
+
+    def __init__(self, model: Any, tokenizer: Any = None, batch_size: int = 1024) -> None:
+        if batch_size < 1:
+            raise AdvshapeError(f"batch_size must be 1 or more rollouts, got {batch_size}")
+        self.model, self.tokenizer = load_model(model, tokenizer)
+        self.batch_size = batch_size
+
+    @cached_property
+    def identity(self) -> Identity:
+        """Name and fingerprint of the model, versions of transformers and torch."""
+        return Identity(str(self.model.name_or_path), fingerprint(self.model), "transformers", engine_version())
+
+    def sample(
+        self,
+        task: Task,
+        problems: Sequence[Problem],
+        *,
+        n: int,
+        settings: SamplingSettings,
+        skip: set[tuple[str, int]],
+        progress: bool,
+    ) -> Iterator[list[Rollout]]:
+        """See `sample_rollouts`. A batch of which a part exists is generated again in full, for the same texts."""
+        pairs = [(row, sample) for row in range(len(problems)) for sample in range(n)]
+        exists = [(problems[row].id, sample) in skip for row, sample in pairs]
+        tokens = encode_prompts(self.tokenizer, [problem.prompt for problem in problems])
+        with progress_bar(len(pairs), sum(exists), progress, f"sampling at temperature {settings.temperature:g}") as on:
+            for start in range(0, len(pairs), self.batch_size):
+                span = slice(start, start + self.batch_size)
+                if all(exists[span]):
+                    continue
+                batch = [(problems[row], sample) for row, sample in pairs[span]]
+                rows = [tokens[row] for row, _ in pairs[span]]
+                answers = _generate(self.model, self.tokenizer, rows, settings, batch)
+                fresh = [
+                    judged(task, problem, sample, answer, settings)
+                    for (problem, sample), answer, old in zip(batch, answers, exists[span], strict=True)
+                    if not old
                 ]
-                yield rollouts
-            advance(len(batch))
+                yield fresh
+                on(len(fresh))
 
 
 def load_model(model: Any, tokenizer: Any = None) -> tuple[Any, Any]:
@@ -209,62 +208,49 @@ def _generate(
     tokenizer: Any,
     rows: Sequence[Sequence[int]],
     settings: SamplingSettings,
-    problems: Sequence[Problem],
-    batch: Sequence[Pair],
-) -> list[tuple[str, int, bool]]:
-    """(completion, sampled tokens, whether it ended) of each row, from this batch's own generator."""
+    batch: Sequence[tuple[Problem, int]],
+) -> list[Completion]:
+    """The completion of each row, from this batch's own generator."""
     import torch
-    from transformers import GenerationConfig
 
     ends = _end_tokens(model, tokenizer)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
     width = max(map(len, rows))
     ids = torch.tensor([[pad] * (width - len(row)) + list(row) for row in rows], device=model.device)
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=model.device)
-    config = GenerationConfig(
-        do_sample=True,
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        top_k=0,
-        use_cache=True,
-        max_new_tokens=settings.max_new_tokens,
-        eos_token_id=ends,
-        pad_token_id=pad,
-    )
-    first = f"{settings.hash} {problems[batch[0][0]].id} {batch[0][1]}"
+    first = f"{settings.hash} {batch[0][0].id} {batch[0][1]}"
     seed = int.from_bytes(hashlib.sha256(first.encode()).digest()[:8], "big") >> 1
     devices = [model.device.index or 0] if model.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), _evaluating(model), torch.inference_mode():
-        torch.manual_seed(seed)
-        out = model.generate(ids, attention_mask=mask, generation_config=config)[:, width:].cpu()
+    try:
+        with torch.random.fork_rng(devices=devices), _evaluating(model), torch.inference_mode():
+            torch.manual_seed(seed)
+            config = _generation_config(settings, ends, pad)
+            out = model.generate(ids, attention_mask=mask, generation_config=config)[:, width:].cpu()
+    except torch.OutOfMemoryError as error:
+        raise SamplingFailed(
+            f"{len(rows)} rollouts of up to {width + settings.max_new_tokens} tokens at once do not fit into the"
+            f" device's memory; use a batch size below {len(rows)}"
+        ) from error
     ended = torch.isin(out, torch.tensor(ends))
     length = torch.where(ended.any(dim=1), ended.int().argmax(dim=1) + 1, out.shape[1]).tolist()
     kept = [row[:count].tolist() for row, count in zip(out, length, strict=True)]
     texts = tokenizer.batch_decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return list(zip(texts, length, ended.any(dim=1).tolist(), strict=True))
+    return [Completion(*answer) for answer in zip(texts, length, ended.any(dim=1).tolist(), strict=True)]
 
 
-def _judged(
-    task: Task, problem: Problem, sample: int, text: str, tokens: int, ended: bool, settings: SamplingSettings
-) -> Rollout:
-    """The rollout of one completion; a verifier that raises is reported, not passed on."""
-    try:
-        verdict = task.verdict(problem, text)
-        outcome, reason = verdict.outcome, verdict.reason
-    except Exception as error:
-        outcome, reason = "not_judged", f"the verifier raised {type(error).__name__}: {error}"
-    return Rollout(
-        problem=problem.id,
-        sample=sample,
-        prompt=problem.prompt,
-        completion=text,
-        outcome=outcome,
-        reason=reason,
-        tokens=tokens,
-        truncated=not ended,
-        temperature=settings.temperature,
-        seed=settings.seed,
-        settings=settings.hash,
+def _generation_config(settings: SamplingSettings, ends: list[int], pad: int) -> Any:
+    """Plain sampling from the model, or greedy decoding at temperature 0; no top-k, no penalties."""
+    from transformers import GenerationConfig
+
+    greedy = settings.temperature == 0
+    drawn = {} if greedy else {"temperature": settings.temperature, "top_p": settings.top_p, "top_k": 0}
+    return GenerationConfig(
+        do_sample=not greedy,
+        **drawn,
+        use_cache=True,
+        max_new_tokens=settings.max_new_tokens,
+        eos_token_id=ends,
+        pad_token_id=pad,
     )
 
 
@@ -305,18 +291,6 @@ def _quiet_loading() -> Iterator[None]:
     finally:
         if enabled:
             logging.enable_progress_bar()
-
-
-@contextmanager
-def _bar(total: int, show: bool, title: str) -> Iterator[Callable[[int], Any]]:
-    """A progress bar's update function, or one that does nothing."""
-    if not show:
-        yield lambda count: None
-        return
-    from tqdm import tqdm
-
-    with tqdm(total=total, desc=title, unit="rollout", unit_scale=True, delay=1, dynamic_ncols=True) as bar:
-        yield bar.update
 
 
 def _looks_local(name: str) -> bool:

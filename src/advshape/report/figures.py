@@ -110,10 +110,11 @@ def draw_frontier(
 
 
 def save_figure(figure: Any, path: str | os.PathLike[str]) -> list[Path]:
-    """Write a figure as PNG (200 dpi) and as SVG; `path` is given without suffix. Returns both paths."""
+    """Write a figure as PNG (200 dpi) and as SVG, or as that of the two in which `path` ends; the paths."""
     base = Path(path)
     base.parent.mkdir(parents=True, exist_ok=True)
-    written = [base.with_name(base.name + suffix) for suffix in (".png", ".svg")]
+    named = base.suffix in (".png", ".svg")
+    written = [base] if named else [base.with_name(base.name + suffix) for suffix in (".png", ".svg")]
     for file in written:
         # Without a date the same data gives the same file.
         options = {"metadata": {"Date": None}} if file.suffix == ".svg" else {"dpi": 200}
