@@ -24,8 +24,12 @@ ALLOWED = {  # room -> rooms it may import; core rooms are ordered below
     "report": CORE | {"evaluation"},
     "view": CORE | {"lab", "report", "evaluation"},
     "cli_tables": CORE,
+    "cli_evaluate": CORE | {"cli_quiet", "evaluation", "report", "tasks", "training"},
+    "cli_quiet": set(),
     "cli_reverse": CORE,
-    "cli": CORE | {"cli_tables", "cli_reverse", "adapters", "tasks", "evaluation", "training", "report", "view", "lab"},
+    "cli": CORE
+    | {"cli_evaluate", "cli_quiet", "cli_tables", "cli_reverse"}
+    | {"adapters", "tasks", "evaluation", "training", "report", "view", "lab"},
 }
 ORDER = ["errors", "bernstein", "surrogate", "surrogates", "expression", "regularize", "prior", "table", "forward",
          "catalogue", "history", "layer_cake", "rewards", "adaptive", "analysis",

@@ -12,6 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from advshape import cli_evaluate
+from advshape.cli_quiet import no_deprecation_notes, no_foreign_bars
+
 if TYPE_CHECKING:
     from advshape.training.run import PreparedRun
 
@@ -40,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 _EXTRAS = ("torch", "transformers", "trl", "datasets", "peft", "accelerate", "tqdm", "matplotlib", "tomli_w",
-           "huggingface_hub", "jinja2", "reasoning_gym", "gguf")  # fmt: skip
+           "huggingface_hub", "jinja2", "reasoning_gym", "gguf", "httpx2")  # fmt: skip
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands)
-    _add_evaluate(commands)
+    cli_evaluate.add(commands)
     _add_tables(commands)
     _add_demo(commands)
     return parser
@@ -68,25 +71,6 @@ def _add_train(commands: Any) -> None:
     sub.add_argument("--overwrite", action="store_true", help="replace an existing run directory")
     sub.add_argument("--quiet", action="store_true", help="no progress bars")
     sub.set_defaults(run=_train)
-
-
-def _add_evaluate(commands: Any) -> None:
-    sub = commands.add_parser("evaluate", help="pass@k of a model on held-out problems", allow_abbrev=False)
-    sub.add_argument("model", help="a saved model's directory, a shipped model's name, or a hub name")
-    sub.add_argument("--task", required=True, help="countdown, reasoning_gym:NAME or module:function")
-    sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="parameters",
-                     help="a parameter of the task; repeatable")  # fmt: skip
-    sub.add_argument("-n", type=int, default=64, help="rollouts per problem (default 64)")
-    sub.add_argument("--count", type=int, default=256, help="held-out problems (default 256)")
-    sub.add_argument("--temperature", type=float, default=1.0)
-    sub.add_argument("--top-p", type=float, default=1.0)
-    sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--max-new-tokens", type=int, help="default: the model's own, else 256")
-    sub.add_argument("--batch-size", type=int, default=1024, help="rollouts generated at once (default 1024)")
-    sub.add_argument("--out", metavar="DIR", help="write rollouts.jsonl and summary.json here")
-    sub.add_argument("--json", action="store_true", help="print the summary as JSON")
-    sub.add_argument("--quiet", action="store_true", help="no progress bar")
-    sub.set_defaults(run=_evaluate)
 
 
 def _add_tables(commands: Any) -> None:
@@ -134,7 +118,7 @@ def _train(options: argparse.Namespace) -> int:
     if options.resume and (options.overrides or options.out or options.overwrite):
         raise AdvshapeError("--resume goes on with the run as it is: it takes no --set, --out or --overwrite")
     recipe = load_recipe(options.recipe, options.overrides) if options.recipe else None
-    _no_deprecation_notes()
+    no_deprecation_notes()
     from advshape.training import run
 
     if recipe is None:
@@ -151,7 +135,7 @@ def _train(options: argparse.Namespace) -> int:
 def _execute(prepared: PreparedRun, progress: bool) -> int:
     from advshape.training import run
 
-    _no_foreign_bars()
+    no_foreign_bars()
     print(prepared.plan.describe(), file=sys.stderr)
     try:
         result = prepared.execute(progress)
@@ -164,32 +148,6 @@ def _execute(prepared: PreparedRun, progress: bool) -> int:
     if run.is_main_process():
         print(outcome(result.summary))
         print(f"run directory: {result.directory}")
-    return DONE
-
-
-def _evaluate(options: argparse.Namespace) -> int:
-    import json
-
-    from advshape.training.models import find_model
-    from advshape.training.plan import make_task
-    from advshape.training.recipe import parse_assignments
-
-    task = make_task({"name": options.task, **parse_assignments(options.parameters)})
-    source = find_model(options.model)
-    _no_deprecation_notes()
-    _no_foreign_bars()
-    from advshape.evaluation.evaluate import evaluate
-    from advshape.training.models import load_model
-    from advshape.training.outcome import curve_text
-
-    model, tokenizer = load_model(source)
-    tokens = options.max_new_tokens or model.generation_config.max_new_tokens or 256
-    result = evaluate(
-        model, task, tokenizer=tokenizer, count=options.count, n=options.n, temperature=options.temperature,
-        top_p=options.top_p, seed=options.seed, max_new_tokens=tokens, batch_size=options.batch_size,
-        out=options.out, progress=not options.quiet,
-    )  # fmt: skip
-    print(json.dumps(result.to_json(), indent=1) if options.json else curve_text(result.to_json()))
     return DONE
 
 
@@ -235,22 +193,6 @@ def _demo(options: argparse.Namespace) -> int:
 def _complain(message: object, code: int) -> int:
     print(f"advshape: {message}", file=sys.stderr)
     return code
-
-
-def _no_deprecation_notes() -> None:
-    """What the libraries tell each other about their next versions is not for the reader of a run."""
-    import warnings
-
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|trl|accelerate|datasets|torch)\b")
-
-
-def _no_foreign_bars() -> None:
-    """One progress bar at a time: ours."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
 
 
 if __name__ == "__main__":
