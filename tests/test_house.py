@@ -24,11 +24,12 @@ ALLOWED = {  # room -> rooms it may import; core rooms are ordered below
     "report": CORE | {"evaluation"},
     "view": CORE | {"lab", "report", "evaluation"},
     "cli_tables": CORE,
+    "cli_estimators": CORE,
     "cli_evaluate": CORE | {"cli_quiet", "evaluation", "report", "tasks", "training"},
     "cli_quiet": set(),
     "cli_reverse": CORE,
     "cli": CORE
-    | {"cli_evaluate", "cli_quiet", "cli_tables", "cli_reverse"}
+    | {"cli_estimators", "cli_evaluate", "cli_quiet", "cli_tables", "cli_reverse"}
     | {"adapters", "tasks", "evaluation", "training", "report", "view", "lab"},
 }
 ORDER = ["errors", "bernstein", "surrogate", "surrogates", "expression", "regularize", "prior", "table", "forward",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advshape import cli_evaluate
+from advshape import cli_estimators, cli_evaluate
 from advshape.cli_quiet import no_deprecation_notes, no_foreign_bars
 
 if TYPE_CHECKING:
@@ -74,9 +74,7 @@ def _add_train(commands: Any) -> None:
 
 
 def _add_tables(commands: Any) -> None:
-    sub = commands.add_parser("estimators", help="the catalogue as a table", allow_abbrev=False)
-    sub.add_argument("--json", action="store_true")
-    sub.set_defaults(run=_estimators)
+    cli_estimators.add(commands)
     sub = commands.add_parser("derive", help="objective -> advantage tables", allow_abbrev=False)
     sub.add_argument("objective", help="a formula such as '1-(1-rho)**8 + 0.1*entropy(rho)', a surrogate such "
                      "as 'PassAtK(k=8)', or an estimator of the catalogue")  # fmt: skip
@@ -148,13 +146,6 @@ def _execute(prepared: PreparedRun, progress: bool) -> int:
     if run.is_main_process():
         print(outcome(result.summary))
         print(f"run directory: {result.directory}")
-    return DONE
-
-
-def _estimators(options: argparse.Namespace) -> int:
-    from advshape.cli_tables import estimators_json, estimators_text
-
-    print(estimators_json() if options.json else estimators_text())
     return DONE
 
 

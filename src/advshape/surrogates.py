@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -24,6 +25,14 @@ __all__ = [
     "Rerolled",
     "RiskSensitive",
 ]
+
+
+@lru_cache(maxsize=4)
+def _legendre(size: int) -> tuple[FloatArray, FloatArray]:
+    """Gauss-Legendre nodes and masses on [-1, 1]; read only."""
+    x, mass = np.polynomial.legendre.leggauss(size)
+    x.flags.writeable = mass.flags.writeable = False
+    return x, mass
 
 
 @dataclass(frozen=True)
@@ -205,7 +214,7 @@ class LeadGRPO(Algebra):
     def value(self, rho: ArrayLike) -> FloatArray:
         """Gauss-Legendre in theta = arcsin sqrt(rho), where the integrand is smooth: d rho / s = 2 d theta."""
         theta = np.arcsin(np.sqrt(_rho(rho)))[..., None]
-        x, mass = np.polynomial.legendre.leggauss(200)
+        x, mass = _legendre(200)
         inner = np.sin(theta * (x + 1) / 2) ** 2
         smooth = (1 - inner) * self.weight(inner) + inner * self.weight(1 - inner)
         return np.asarray((smooth * mass).sum(-1) * theta[..., 0])
@@ -281,7 +290,7 @@ class Rerolled(Algebra):
     def value(self, rho: ArrayLike) -> FloatArray:
         rho = _rho(rho)
         low, high = self.weight[0] / self.n, self.weight[-1] / self.n
-        x, mass = np.polynomial.legendre.leggauss(400)
+        x, mass = _legendre(400)
         half = (rho[..., None] - 0.5) / 2
         inner = 0.5 + half * (x + 1)
         ratio = self._ratio(inner)

@@ -28,7 +28,7 @@ __all__ = [
     "rloo_k",
 ]
 
-_PAPER = "arXiv:2510.23049"
+_PAPER = "Thrampoulidis et al., arXiv:2510.23049"
 _PKPO = "Walder & Karkhanis, arXiv:2505.15201"
 
 
@@ -80,7 +80,7 @@ def pass_at_k(k: int) -> AdvantageEstimator:
         lambda c, n: k * fail_ratio(c - 1, n, k) * np.maximum(n - k - c + 1, 0) / (n - k),
         lambda c, n: -k * fail_ratio(c, n, k) * c / (n - k),
         smallest_n=k + 1,
-        reference=f"{_PAPER}; theory: leave-two-out",
+        reference=f"{_PAPER}; the leave-two-out form",
         use="for unbiased and centred pass@k: the default for pass@k here",
         avoid="when solved prompts must be pushed to 1: it is silent once c > n - k",
         note=f"centred pass@{k} needs one rollout more than k",
@@ -118,7 +118,7 @@ def pkpo_s(k: int) -> AdvantageEstimator:
 
 
 def pkpo_loo(k: int) -> AdvantageEstimator:
-    """PKPO's s_loo, times n: s minus the leave-one-out estimate of pass@k."""
+    """PKPO's s_loo, times n: A+ = k - n k/(n-1) p(n-1,c-1,k), A- = k p(n-1,c,k-1) - n k/(n-1) p(n-1,c,k)."""
     k = whole("pkpo_loo", "k", k)
     return by_counts(
         f"pkpo_loo(k={k})",
@@ -206,7 +206,7 @@ def all_of_k(k: int) -> AdvantageEstimator:
 
 
 def majority_of_k(k: int) -> AdvantageEstimator:
-    """Majority of an odd k (two answers), leave-one-out baseline."""
+    """Majority of an odd k, h = (k-1)/2: weight(j) = k C(k-1,h) C(n-k,j-h)/C(n-1,j), leave-one-out baseline."""
     surrogate = MajorityOfK(whole("majority_of_k", "k", k))
     h = (k - 1) // 2
 
@@ -223,7 +223,7 @@ def majority_of_k(k: int) -> AdvantageEstimator:
         base,
         name=f"majority_of_k(k={k})",
         build=build,
-        reference="theory: the majority polynomial in the Bernstein basis",
+        reference="no paper: F' = k C(k-1,h) (rho (1-rho))^h, h = (k-1)/2, in the Bernstein basis",
         use="for majority voting between two answers",
         avoid="with many different wrong answers: a right plurality wins below rho = 1/2",
     )

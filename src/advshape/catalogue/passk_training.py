@@ -206,7 +206,7 @@ def passk_training_adaptive(k: int, share: float = 0.5) -> AdvantageEstimator:
         surrogate=((1 - mix) / k) * GRPOJoint(k) + mix * GRPO(),
         build=build,
         reference=f"{_CHEN}, section 4.2.3, at a fixed mix",
-        use="to see what the entropy switch does on average; train with entropy_adaptive",
+        use="to see what the entropy switch does on average (entropy_adaptive trains with it)",
         avoid="as the paper's method: that one switches by entropy, prompt by prompt",
     )
 

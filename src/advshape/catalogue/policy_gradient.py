@@ -85,7 +85,7 @@ def grpo(ddof: int = 0, epsilon: float = 0.0) -> AdvantageEstimator:
         lambda c, n: divide(1 - c / n, c, n),
         lambda c, n: divide(-c / n, c, n),
         smallest_n=2,
-        reference="Shao et al., arXiv:2402.03300; arXiv:2510.23049",
+        reference="Shao et al., arXiv:2402.03300; Thrampoulidis et al., arXiv:2510.23049",
         use="as the field's default; up-weights hard and solved prompts alike",
         avoid="when pass@k for larger k must not fall",
     )
@@ -141,7 +141,7 @@ def qae(quantile: float = 0.4) -> AdvantageEstimator:
         smallest_n=2,
         reference="Wu et al., arXiv:2509.22611, eq. 3-4",
         use="to keep the policy's entropy in bounds: most rollouts get no step",
-        avoid="when another objective than GRPO's is wanted: only the baseline differs",
+        avoid="when another objective than GRPO's is wanted: as n grows only the baseline differs",
     )
 
 

@@ -27,7 +27,7 @@ __all__ = [
     "skew_r",
 ]
 
-_PAPER = "arXiv:2510.23049"
+_PAPER = "Thrampoulidis et al., arXiv:2510.23049"
 _MAXRL = "Tajwar et al., arXiv:2602.02710"
 _KIMI = "Kimi k1.5, arXiv:2501.12599 (as an in-group weight)"
 
@@ -68,9 +68,9 @@ def fade(alpha: float = 1.5, delta: float = 1.0) -> AdvantageEstimator:
     """FADE at fixed alpha, delta: A+ = (1-rho_hat)^alpha, A- = -(1-rho_hat)^(alpha-1) rho_hat / delta.
 
     The paper moves both during training, alpha = clip(3 (1-p)/(2 p), 1, 3) with the running solve rate p and
-    delta = clip(1 + H - H*, 0.3, 1) with the running entropy H and its target H*: each step is another table, this
-    one. The defaults are p = 1/2, H >= H*. delta = 1 is its Power(alpha), alpha = 1 its AsymGRPO(delta). Known to us
-    from public summaries of the paper, which agree; equation numbers could not be checked.
+    delta = clip(1 + H - H*, 0.3, 1) with the running entropy H and its target H*, so each step has another table of
+    this form. The defaults are those of p = 1/2, H >= H*. delta = 1 is its Power(alpha), alpha = 1 its
+    AsymGRPO(delta). Known to us from a public summary of the paper; equation numbers could not be checked.
     """
     a, d = number("fade", "alpha", alpha, 1.0), number("fade", "delta", delta, 0.01)
     return by_rate(
