@@ -207,6 +207,7 @@ def _notes(runs: Sequence[Run], unpaired_runs: bool) -> Iterator[str]:
         if changed:
             yield f"{pair}: {changed} of {len(same)} prompts have the same id and another text; are they the same?"
     for run in runs:
+        yield from (f"{run.label}: {note}" for note in run.notes)
         lost = run.counts.totals()["not_judged"]
         if lost:
             yield f"{run.label}: {lost} rollouts were not judged; they count neither as right nor as wrong."
