@@ -26,6 +26,7 @@ _NAMES = {  # room -> its public names; __init__.pyi tells type checkers the sam
     "expression": ("Expression", "parse"),
     "formulas": ("IntegratedSurrogate",),
     "forward": ("minimum_mse", "plug_in", "unbiased"),
+    "history": ("PromptHistory", "priority", "sampling_probabilities"),
     "passk": ("maj_at_k", "max_at_k", "min_at_k", "pass_at_k", "pass_hat_k"),
     "prior": ("Beta", "fit_prior"),
     "probe": ("Finding", "Reversal", "reverse"),

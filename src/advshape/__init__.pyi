@@ -36,6 +36,15 @@ from advshape.forward import (
 from advshape.forward import (
     unbiased as unbiased,
 )
+from advshape.history import (
+    PromptHistory as PromptHistory,
+)
+from advshape.history import (
+    priority as priority,
+)
+from advshape.history import (
+    sampling_probabilities as sampling_probabilities,
+)
 from advshape.passk import (
     maj_at_k as maj_at_k,
 )
