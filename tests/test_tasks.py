@@ -63,7 +63,11 @@ def test_a_class_is_a_function_too(own):
         ("countdwon", {}, "did you mean 'countdown'"),
         ("reasoning-gym:basic_arithmetic", {}, "no module 'reasoning-gym'"),
         ("reasoning_gym", {}, "did you mean 'reasoning_gym:NAME'"),
-        ("", {}, "a task is 'countdown', 'reasoning_gym:NAME' or your own 'module:function'"),
+        (
+            "",
+            {},
+            "a task is 'countdown', 'maths', 'code', 'human_eval', 'reasoning_gym:NAME' or your own 'module:function'",
+        ),
         ("countdown:", {}, "did you mean 'countdown'"),
         (":make", {}, "a task is"),
         ("own_parity_task:", {}, "a task is"),

@@ -1,4 +1,4 @@
-"""Problems and verifiers: Countdown, reasoning-gym, and your own ``module:function``.
+"""Problems and verifiers: Countdown, reasoning-gym, maths, code, and your own ``module:function``.
 
 >>> from advshape.tasks import load_task
 >>> load_task("countdown").problems("train", 2, seed=1)[0].prompt
@@ -20,15 +20,22 @@ from advshape.tasks.protocol import Outcome, Problem, Prompt, Split, Task, Verdi
 
 __all__ = ["Outcome", "Problem", "Prompt", "Split", "Task", "Verdict", "load_task"]
 
-FORMS = "a task is 'countdown', 'reasoning_gym:NAME' or your own 'module:function'"
+BUILT_IN = {
+    "countdown": "advshape.tasks.countdown:Countdown",
+    "maths": "advshape.tasks.maths:Maths",
+    "code": "advshape.tasks.code:Code",
+    "human_eval": "advshape.tasks.code:human_eval",
+}
+FORMS = "a task is 'countdown', 'maths', 'code', 'human_eval', 'reasoning_gym:NAME' or your own 'module:function'"
 
 
 def load_task(spec: str, **parameters: Any) -> Task:
     """The task of this name, made with these parameters.
 
     Args:
-        spec: ``"countdown"``, ``"reasoning_gym:NAME"``, or ``"module:function"``: any importable callable that
-            returns a task (modules in the working directory are found too).
+        spec: ``"countdown"``, ``"maths"``, ``"code"``, ``"human_eval"``, ``"reasoning_gym:NAME"``, or
+            ``"module:function"``: any importable callable that returns a task (modules in the working directory are
+            found too).
         parameters: keyword arguments of the task.
 
     Raises:
@@ -44,17 +51,16 @@ def load_task(spec: str, **parameters: Any) -> Task:
     advshape.errors.AdvshapeError: unknown task 'countdwon'; did you mean 'countdown'? a task is ...
     """
     module, colon, name = spec.partition(":")
-    if spec == "countdown":
-        from advshape.tasks.countdown import Countdown
-
-        return call(spec, Countdown, parameters)
+    if spec in BUILT_IN:
+        place, _, kind = BUILT_IN[spec].partition(":")
+        return call(spec, getattr(importlib.import_module(place), kind), parameters)
     if module == "reasoning_gym" and colon:
         from advshape.tasks.reasoning_gym import ReasoningGym
 
         return ReasoningGym(name, **parameters)
     if not (module and colon and name):
-        near = difflib.get_close_matches(module, ["countdown", "reasoning_gym"], n=1, cutoff=0.6)
-        guess = f"did you mean {near[0] + (':NAME' if near[0] != 'countdown' else '')!r}? " if near else ""
+        near = difflib.get_close_matches(module, [*BUILT_IN, "reasoning_gym"], n=1, cutoff=0.6)
+        guess = f"did you mean {near[0] + ('' if near[0] in BUILT_IN else ':NAME')!r}? " if near else ""
         raise AdvshapeError(f"unknown task {spec!r}; {guess}{FORMS}")
     return call(spec, find_function(spec, module, name), parameters)
 
@@ -87,7 +93,10 @@ def call(spec: str, function: Callable[..., Any], parameters: dict[str, Any]) ->
         signature.bind(**parameters)
     except TypeError as error:
         allowed = [str(parameter) for parameter in signature.parameters.values()]
-        raise AdvshapeError(f"task {spec!r}: {error}; allowed: {', '.join(allowed) or 'none'}") from error
+        unknown = next((name for name in parameters if name not in signature.parameters), "")
+        near = difflib.get_close_matches(unknown, signature.parameters, n=1, cutoff=0.6)
+        guess = f"; did you mean {near[0]!r}?" if near else ""
+        raise AdvshapeError(f"task {spec!r}: {error}{guess}; allowed: {', '.join(allowed) or 'none'}") from error
     task: object = function(**parameters)
     if not isinstance(task, Task):
         raise AdvshapeError(

