@@ -7,10 +7,12 @@ reads the former and replaces the latter; generation, loss, clipping, optimiser 
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast
+from pathlib import Path
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import torch
@@ -18,8 +20,11 @@ from accelerate.utils import gather_object
 from trl import GRPOConfig, GRPOTrainer
 
 import advshape
-from advshape.adapters.trl_options import objective_warnings
+from advshape.adapters.trl_metrics import binary_metrics, real_metrics
+from advshape.adapters.trl_options import check_real, objective_warnings
 from advshape.errors import AdvshapeError
+from advshape.history import PromptHistory
+from advshape.layer_cake import Bounds
 from advshape.surrogate import Surrogate
 from advshape.table import AdvantageEstimator, AdvantageTable
 
@@ -32,6 +37,7 @@ __all__ = [
 ]
 
 logger = logging.getLogger("advshape")
+HISTORY_FILE = "prompt_history.json"  # in every checkpoint of a run with history=
 
 
 class ObjectiveWarning(UserWarning):
@@ -43,45 +49,64 @@ def combine_rewards(
     weights: torch.Tensor,
     names: Sequence[str] | None = None,
     completions: Mapping[int, Any] | None = None,
+    *,
+    real: bool = False,
+    bounds: Bounds = (None, None),
 ) -> torch.Tensor:
-    """One 0/1 reward for each rollout from the rewards of several functions; NaN where none judged it.
+    """One reward for each rollout from the rewards of several functions; NaN where none judged it.
 
     The reward is the weighted sum over the functions that scored the rollout (TRL's rule: a function that
-    returned None is left out) and must be 0 or 1. Functions of weight 0 only monitor: they neither count nor
-    judge. A rollout is not judged (NaN) when no function of another weight scored it.
+    returned None is left out) and must be 0 or 1, or with `real` any finite number within the bounds. Functions
+    of weight 0 only monitor: they neither count nor judge. A rollout is not judged (NaN) when no function of
+    another weight scored it.
 
     Args:
         per_function: (rollouts, functions) rewards, NaN where a function returned None.
         weights: (functions,) weights.
         names: (functions,) names, for messages.
         completions: completions by row, for messages.
+        real: take real-valued sums as they are.
+        bounds: (low, high) of real sums, None where there is none. A sum outside by no more than the rounding of
+            float32 counts as the bound.
 
     Returns:
-        (rollouts,) tensor of 0, 1 and NaN; same dtype and device.
+        (rollouts,) tensor; same dtype and device.
 
     Raises:
         AdvshapeError: a weighted sum is neither 0 nor 1. One function of weight 1 must be exact; a true sum
-            may be off by 1e-5, which covers the rounding of float32 weights.
+            may be off by 1e-5, which covers the rounding of float32 weights. With `real`: infinite or out of bounds.
 
     >>> combine_rewards(torch.tensor([[1.0, 0.2], [0.0, 0.9], [torch.nan, 0.5]]), torch.tensor([1.0, 0.0]))
     tensor([1., 0., nan])
+    >>> combine_rewards(torch.tensor([[1.0, 0.25], [0.0, 0.5]]), torch.tensor([1.0, 0.5]), real=True)
+    tensor([1.1250, 0.2500])
     """
     counts = weights.to(per_function.device) != 0
     scored, active = per_function[:, counts], weights.to(per_function)[counts]
     total = (scored * active).nansum(dim=1)
-    nearest = (total > 0.5).to(total)
-    slack = 0.0 if len(active) == 1 and active[0] == 1 else 1e-5
-    bad = ~((total - nearest).abs() <= slack)  # ~(<=): inf is bad
+    if real:
+        allowed = total.clamp(*bounds) if bounds != (None, None) else total
+        slack = 1e-6 * (scored * active).abs().nansum(dim=1)
+        need = "must be finite" if bounds == (None, None) else f"must lie within bounds={bounds}"
+        advice = "clip it in the reward function, state wider bounds, or return None (not judged)"
+    else:
+        allowed = (total > 0.5).to(total)
+        slack = torch.full_like(total, 0.0 if len(active) == 1 and active[0] == 1 else 1e-5)
+        need = "is 1 (right), 0 (wrong) or None from every function (not judged)"
+        advice = (
+            'turn values into 0/1 by a threshold, choose what real values mean with real="layer_cake", or give a '
+            "function that is only for monitoring the weight 0 in reward_weights"
+        )
+    bad = ~((total - allowed).abs() <= slack) | total.isinf()  # ~(<=): NaN is bad
     if bool(bad.any()):
         row = int(bad.nonzero()[0])
         raise AdvshapeError(
             f"rollout {row} of the batch has the reward {float(total[row]):g} "
             f"({_scores(per_function[row], weights, names)}"
             f"{f', completion {completions[row]!r:.200}' if completions and row in completions else ''}); a "
-            "reward is 1 (right), 0 (wrong) or None from every function (not judged); turn values into 0/1 by "
-            "a threshold, or give a function that is only for monitoring the weight 0 in reward_weights"
+            f"reward {need}; {advice}"
         )
-    return torch.where(torch.isnan(scored).all(dim=1), torch.nan, nearest)
+    return torch.where(torch.isnan(scored).all(dim=1), torch.nan, allowed)
 
 
 def _scores(values: torch.Tensor, weights: torch.Tensor, names: Sequence[str] | None) -> str:
@@ -102,12 +127,22 @@ class SurrogateMixin:
             from (groups, n) rewards, NaN for not judged, to (groups, n) advantages. From a function, groups with
             fewer than 2 judged rollouts (another number: its attribute `smallest_n`) get 0. A subclass with its
             own `group_advantages` may leave it out.
+        real: None: rewards are 0 or 1. "layer_cake": any finite rewards, and the rule at every threshold
+            (`advshape.advantages(real=)`): the run maximises the integral of F(P(r > t)) dt. "as_is": for a function
+            or an own `group_advantages`, which get the real rewards unchanged.
+        bounds: with "layer_cake", (low, high) ends of the reward's scale; needed by rules with A+(n) != 0
+            (low) or A-(0) != 0 (high).
+        history: a `PromptHistory`: the baseline becomes the posterior mean under each prompt's *earlier* visits,
+            the objective stays. Updated after each training batch, alike on every process, never in
+            evaluation; saved in every checkpoint and restored from it.
+        history_key: the column of the data set that tells prompts apart.
         *args, **kwargs: the trainer's own.
 
     Raises:
         AdvshapeError: before the model is loaded: no or an unknown estimator; `num_generations` below its
-            smallest n; `multi_objective_aggregation="normalize_then_sum"`; all reward weights 0. In training:
-            rewards other than 0 and 1; advantages that are not finite.
+            smallest n; `multi_objective_aggregation="normalize_then_sum"`; all reward weights 0; `real` that
+            does not fit the estimator, or lacks a bound; `history` without a table to put it into. In training:
+            rewards other than 0 and 1 (with `real`: infinite, or outside the bounds); advantages that are not finite.
 
     Warns:
         ObjectiveWarning: at construction, each line of `objective_warnings`.
@@ -118,19 +153,34 @@ class SurrogateMixin:
         `prompts_too_small`: share with fewer judged rollouts than the estimator allows (advantages 0);
         `rollouts_not_judged`: share of rollouts; `pass_at_1`: mean over prompts of right / judged;
         `surrogate`: mean over prompts, see `surrogate_values`; `advantage_rms`: of what the loss gets.
+        With `real`, `prompts_all_equal` in place of all wrong and all right, `mean_reward` (over prompts) in place of
+        `pass_at_1`, and `surrogate` is the integral over thresholds, see `trl_metrics.real_metrics`. With
+        `history`, `prompts_seen_before`.
     """
 
     accelerator: Any
+    args: Any
     model: Any
     num_generations: int
     num_generations_eval: int
     reward_func_names: Any
     reward_weights: Any
+    state: Any
     _calculate_rewards: Any
+    _get_output_dir: Any
     _logs: Any
     _metrics: Any
 
-    def __init__(self, *args: Any, estimator: Any = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        estimator: Any = None,
+        real: Literal["layer_cake", "as_is"] | None = None,
+        bounds: Bounds | None = None,
+        history: PromptHistory | None = None,
+        history_key: str = "prompt",
+        **kwargs: Any,
+    ) -> None:
         if not isinstance(self, GRPOTrainer):
             raise AdvshapeError(
                 f"{type(self).__name__} is no GRPOTrainer: SurrogateMixin serves TRL's GRPOTrainer and its "
@@ -139,12 +189,17 @@ class SurrogateMixin:
         given = (a for a in (kwargs.get("args"), *args) if isinstance(a, GRPOConfig))
         config = next(given, GRPOConfig)  # the class holds the defaults
         self.estimator = self._resolve(estimator)
+        self.real, self.history, self.history_key = real, history, history_key
         self._check(config)
+        self.bounds = self._checked_bounds(config, bounds)
         for line in objective_warnings(config):
             warnings.warn(line, ObjectiveWarning, stacklevel=2)
         self._surrogates: dict[int, list[float] | None] = {}
         self._said_too_small = False
         super().__init__(*args, **kwargs)
+        columns = getattr(getattr(self, "train_dataset", None), "column_names", None)
+        if history is not None and columns and history_key not in columns:
+            raise AdvshapeError(f"history_key={history_key!r} is no column of the data set, which has {columns}")
 
     def _resolve(self, estimator: Any) -> Any:
         if isinstance(estimator, (str, Mapping)):
@@ -174,6 +229,21 @@ class SurrogateMixin:
                 f"num_generations={smallest}{'' if self._fixed() else ' or more'} or choose another estimator"
             )
 
+    def _checked_bounds(self, config: Any, bounds: Any) -> Bounds:
+        """The bounds as float32 has them, like the rewards; every group size that can occur is checked."""
+        largest = max(config.num_generations, getattr(config, "num_generations_eval", None) or 0)
+        first = self._smallest_n()
+        check_real(self.estimator, self.real, bounds, [first] if self._fixed() else range(first, largest + 1))
+        if self.history is not None:
+            if not isinstance(self.history, PromptHistory):
+                raise AdvshapeError(f"history={self.history!r}: give a PromptHistory")
+            if self.real is not None:
+                raise AdvshapeError("history= counts right answers, real rewards have none; leave one of them out")
+            if callable(self.estimator):
+                raise AdvshapeError("history= needs an estimator or a table, got a function: it has no known weights")
+        low, high = bounds or (None, None)
+        return tuple(None if b is None else float(np.float32(b)) for b in (low, high))  # type: ignore[return-value]
+
     def _fixed(self) -> bool:
         return isinstance(self.estimator, AdvantageTable)
 
@@ -194,7 +264,7 @@ class SurrogateMixin:
         the estimator allows.
 
         Args:
-            rewards: (P, n) float32: 1 right, 0 wrong, NaN not judged.
+            rewards: (P, n) float32: 1 right, 0 wrong, or real numbers with `real`; NaN not judged.
             prompts: P rows of the data set, one for each group, without images.
 
         Returns:
@@ -202,10 +272,20 @@ class SurrogateMixin:
             trainer multiplies a group's by n / n_judged, because TRL's loss divides by all rollouts.
         """
         if isinstance(self.estimator, (AdvantageEstimator, AdvantageTable)):
-            return advshape.advantages(rewards, self.estimator, too_small="zero")
+            options: dict[str, Any] = {"too_small": "zero"}
+            if self.real is not None:
+                options |= {"real": self.real, "bounds": self.bounds}
+            if self.history is not None:
+                options["history"] = self.history.prior(self.prompt_ids(prompts))
+            return advshape.advantages(rewards, self.estimator, **options)
         found = _checked(self.estimator(rewards), rewards)
         usable = self._serves((~torch.isnan(rewards)).sum(dim=1, keepdim=True))
         return torch.where(usable, found, 0.0)
+
+    def prompt_ids(self, prompts: Sequence[Mapping[str, Any]]) -> list[str | int]:
+        """What `history` knows each prompt by: its row's `history_key`, chat messages as JSON."""
+        values = [row[self.history_key] for row in prompts]
+        return [v if isinstance(v, str | int) else json.dumps(v, sort_keys=True) for v in values]
 
     def surrogate_values(self, n: int) -> list[float] | None:
         """The surrogate's value for a prompt of which c = 0..n of n judged rollouts are right.
@@ -245,7 +325,8 @@ class SurrogateMixin:
         def watched(rows: Any, prompts: Any, completions: Any, *rest: Any, **named: Any) -> Any:
             per_function = calculate(rows, prompts, completions, *rest, **named)
             texts = dict(enumerate(completions, self.accelerator.process_index * len(completions)))
-            seen.append(combine_rewards(per_function, self.reward_weights, self.reward_func_names, texts))
+            real: dict[str, Any] = {} if self.real is None else {"real": True, "bounds": self.bounds}
+            seen.append(combine_rewards(per_function, self.reward_weights, self.reward_func_names, texts, **real))
             return per_function
 
         own = vars(self).get("_calculate_rewards")
@@ -269,8 +350,29 @@ class SurrogateMixin:
         else:  # only in evaluation, where nothing is trained
             advantages = torch.zeros_like(groups)
         self._put(output, advantages.flatten().to(output["advantages"]), len(inputs))
-        for name, value in self._group_metrics(groups, advantages).items():
+        metrics = self._group_metrics(groups, advantages)
+        if self.history is not None:
+            ids = self.prompt_ids(prompts)
+            metrics["prompts_seen_before"] = float((self.history.visits(ids) > 0).mean())
+            if mode == "train":  # after its use: a prior must not have seen the group that it serves
+                judged = (~groups.isnan()).sum(dim=1)
+                self.history.update(ids, groups.nansum(dim=1).cpu().numpy(), judged.cpu().numpy())
+        for name, value in metrics.items():
             self._metrics[mode][f"advshape/{name}"].append(value)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        cast(Any, super())._save_checkpoint(model, trial)
+        if self.history is not None and self.args.should_save:
+            folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
+            (folder / HISTORY_FILE).write_text(json.dumps(self.history.state_dict()), encoding="utf-8")
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        cast(Any, super())._load_optimizer_and_scheduler(checkpoint)
+        if self.history is not None and checkpoint is not None:
+            path = Path(checkpoint) / HISTORY_FILE
+            if not path.is_file():
+                raise AdvshapeError(f"{checkpoint} holds no {HISTORY_FILE}: the run had no history=; leave it out")
+            self.history.load_state_dict(json.loads(path.read_text(encoding="utf-8")))
 
     def _prompts(self, inputs: list[dict[str, Any]], n: int) -> list[dict[str, Any]]:
         """The first row of each group of the whole batch; a group may lie on several processes."""
@@ -295,26 +397,18 @@ class SurrogateMixin:
 
     def _group_metrics(self, rewards: torch.Tensor, advantages: torch.Tensor) -> dict[str, float]:
         judged = (~torch.isnan(rewards)).sum(dim=1)
-        right = rewards.nansum(dim=1)
-        some = judged > 0
         too_small = ~self._serves(judged)
         if self.model.training and bool(too_small.any()):
             self._say_too_small(int(too_small.sum()), len(rewards))
-        shares = {
-            "prompts_all_wrong": some & (right == 0),
-            "prompts_mixed": (right > 0) & (right < judged),
-            "prompts_all_right": some & (right == judged),
-            "prompts_none_judged": ~some,
-            "prompts_with_not_judged": judged < rewards.shape[1],
-            "prompts_too_small": too_small,
-            "rollouts_not_judged": torch.isnan(rewards),
+        tables = [self.surrogate_values(m) for m in judged.tolist()]
+        special = binary_metrics(rewards, tables) if self.real is None else real_metrics(rewards, tables, self.bounds)
+        return special | {
+            "prompts_none_judged": (judged == 0).float().mean().item(),
+            "prompts_with_not_judged": (judged < rewards.shape[1]).float().mean().item(),
+            "prompts_too_small": too_small.float().mean().item(),
+            "rollouts_not_judged": torch.isnan(rewards).float().mean().item(),
+            "advantage_rms": advantages.square().mean().sqrt().item(),
         }
-        metrics = {name: mask.float().mean().item() for name, mask in shares.items()}
-        metrics["pass_at_1"] = (right[some] / judged[some]).mean().item()
-        metrics["advantage_rms"] = advantages.square().mean().sqrt().item()
-        tables = [(self.surrogate_values(m), int(c)) for m, c in zip(judged.tolist(), right.tolist(), strict=True)]
-        values = [table[c] for table, c in tables if table is not None]
-        return metrics | ({"surrogate": sum(values) / len(values)} if values else {})
 
     def _say_too_small(self, count: int, prompts: int) -> None:
         if not self._said_too_small and self.accelerator.is_main_process:
