@@ -66,7 +66,7 @@ def test_derive_text_can_be_pasted(capsys):
     line = next(line for line in out.splitlines() if "estimator=" in line)
     import advshape
 
-    spec = eval(line.partition("estimator=")[2].partition(")   #")[0])  # the printed literal, nothing else
+    spec = eval(line.partition("estimator=")[2].rstrip(","))  # the printed literal, nothing else
     assert advshape.estimator(spec).table(16).positive[1] == pytest.approx(8)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advshape import cli_estimators, cli_evaluate
+from advshape import cli_derive, cli_estimators, cli_evaluate, cli_reverse
 from advshape.cli_quiet import no_deprecation_notes, no_foreign_bars
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; errors go to standard error in one line."""
     from advshape.errors import AdvshapeError
 
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args(cli_reverse.joined(sys.argv[1:] if arguments is None else arguments))
     command: Callable[[argparse.Namespace], int] = options.run
     try:
         return command(options)
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 _EXTRAS = ("torch", "transformers", "trl", "datasets", "peft", "accelerate", "tqdm", "matplotlib", "tomli_w",
-           "huggingface_hub", "jinja2", "reasoning_gym", "gguf", "httpx2")  # fmt: skip
+           "huggingface_hub", "jinja2", "plotly", "reasoning_gym", "gguf", "httpx2")  # fmt: skip
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -75,27 +75,8 @@ def _add_train(commands: Any) -> None:
 
 def _add_tables(commands: Any) -> None:
     cli_estimators.add(commands)
-    sub = commands.add_parser("derive", help="objective -> advantage tables", allow_abbrev=False)
-    sub.add_argument("objective", help="a formula such as '1-(1-rho)**8 + 0.1*entropy(rho)', a surrogate such "
-                     "as 'PassAtK(k=8)', or an estimator of the catalogue")  # fmt: skip
-    sub.add_argument("-n", type=int, default=16, help="rollouts per prompt (default 16)")
-    sub.add_argument("--build", choices=["unbiased", "plug_in", "minimum_mse"],
-                     help="default: unbiased where it exists, else plug_in")  # fmt: skip
-    sub.add_argument("--baseline", choices=["centered", "leave_one_out", "zero"],
-                     help="of the unbiased build; default: centered where it exists")  # fmt: skip
-    sub.add_argument("--against", metavar="NAMES", help="estimators to compare with, such as 'grpo,rloo_k(k=8)'")
-    sub.add_argument("--scale", choices=["none", "rms", "rloo"], default="none",
-                     help="bring the compared tables to unit rms or to RLOO's mean pull (default none)")  # fmt: skip
-    sub.add_argument("--plot", metavar="FILE", help="draw F, F', the table and eta; FILE ends in .html or .png")
-    sub.add_argument("--json", action="store_true")
-    sub.set_defaults(run=_derive)
-    sub = commands.add_parser("reverse", help="what does an estimator really optimise?", allow_abbrev=False)
-    sub.add_argument("estimator", metavar="TARGET",
-                     help="an estimator of the catalogue, such as grpo or 'pass_at_k(k=8)', or module:function, "
-                     "rewards (groups, n) -> advantages")  # fmt: skip
-    sub.add_argument("-n", type=int, default=8, help="rollouts per prompt (default 8)")
-    sub.add_argument("--json", action="store_true")
-    sub.set_defaults(run=_reverse)
+    cli_derive.add(commands)
+    cli_reverse.add(commands)
 
 
 def _add_demo(commands: Any) -> None:
@@ -146,28 +127,6 @@ def _execute(prepared: PreparedRun, progress: bool) -> int:
     if run.is_main_process():
         print(outcome(result.summary))
         print(f"run directory: {result.directory}")
-    return DONE
-
-
-def _derive(options: argparse.Namespace) -> int:
-    from advshape.cli_tables import derive
-
-    print(derive(options.objective, options.n, options.build, options.baseline, options.json, options.against,
-                 options.scale))  # fmt: skip
-    if options.plot:
-        from advshape.cli_tables import resolve
-        from advshape.report.derivation import save_derivation
-
-        estimator, _ = resolve(options.objective, options.n, options.build, options.baseline)
-        print(f"drawn: {save_derivation(estimator, options.n, options.plot)}", file=sys.stderr)
-    return DONE
-
-
-def _reverse(options: argparse.Namespace) -> int:
-    from advshape import cli_reverse, cli_tables
-
-    reverse = cli_reverse.reverse if ":" in options.estimator else cli_tables.reverse
-    print(reverse(options.estimator, options.n, as_json=options.json))
     return DONE
 
 

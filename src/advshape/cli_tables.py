@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Sequence
 from itertools import pairwise
+from textwrap import indent
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +15,10 @@ import numpy as np
 import advshape as adv
 from advshape.analysis import BINS, Description, compare, findings, table_text
 from advshape.catalogue import ENTRIES
+from advshape.cli_snippets import trl_code, verl_code
 from advshape.errors import AdvshapeError
+from advshape.regularize import base_of
+from advshape.surrogate import terms
 
 RHO = np.array([0.01, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.99])
 PRIOR = adv.Beta(0.5, 1.0)
@@ -27,34 +32,39 @@ def derive(
     as_json: bool = False,
     against: str | None = None,
     scale: Literal["none", "rms", "rloo"] = "none",
+    base: str | None = None,
 ) -> str:
     """The table of an objective at group size n, what it optimises, and its rivals; text or JSON.
 
     objective: an estimator, a surrogate or a formula of rho; against: estimators, separated by commas, to judge by the
-    same objective. Raises ``AdvshapeError`` for an unknown objective, an n that is too small, or a build that does not
-    exist.
+    same objective; base: an objective of which this one is a regularised version. Raises ``AdvshapeError`` for an
+    unknown objective, an n that is too small, or a build that does not exist.
     """
     estimator, spec = resolve(objective, n, build, baseline)
     table = estimator.table(n)
     rivals, notes = _rivals(estimator, n), findings(estimator, n)
-    others = [name for name in _split(against or "") if name]
+    others = [_with_k(name, estimator) for name in _split(against or "") if name]
+    omega = _regularisation(estimator, base)
     rows = compare([estimator, *others], n, PRIOR, estimator.surrogate if scale == "none" else None, scale)
     if as_json:
         more = {"alternatives": rivals, "findings": notes, "compared": [row.as_row() for row in rows]}
+        more["regularisation"] = _regularisation_json(omega)
         return json.dumps({"spec": spec, **_table_json(estimator, table), **more}, indent=1)
     parts = [
         f"{estimator.name}: {estimator.kind}, {'' if table.centered else 'not '}centered, n = {n} "
         f"(needs n >= {estimator.smallest_n})",
         *([_formula_text(estimator.surrogate)] if isinstance(estimator.surrogate, adv.Expression) else []),
+        *([f"Regularisation:\n{omega}"] if omega else []),
         *(["Findings:\n" + "\n".join(f"- {line}" for line in notes)] if notes else []),
         _table_text(table),
         "What it optimises with this n (F_n') against the objective (F'):\n" + _bias_text(estimator, table),
         "Alternatives for the same objective, averaged over rho ~ Beta(0.5, 1) (second moment: isotropic "
         "model):\n" + _rivals_text(rivals),
-        *([_against_text(rows, scale)] if others else []),
-        "In TRL:\n"
-        "    from advshape.adapters.trl import SurrogateGRPOTrainer\n"
-        f"    trainer = SurrogateGRPOTrainer(..., estimator={spec!r})   # GRPOConfig(num_generations={n})",
+        _against_text(rows, scale),
+        "In TRL (pip install 'advshape[trl]'; model, verify, settings and prompts are yours):\n\n"
+        + indent(trl_code(spec, n), "    "),
+        "In verl, a module for its entry-point group verl.plugins; then algorithm.adv_estimator=advshape, "
+        f"actor_rollout_ref.rollout.n={n}:\n\n" + indent(verl_code(spec), "    "),
     ]
     return "\n\n".join(parts)
 
@@ -105,6 +115,58 @@ def resolve(objective: str, n: int, build: str | None, baseline: str | None) -> 
     elif baseline:
         spec["baseline"] = baseline
     return adv.estimator(spec), spec
+
+
+def _regularisation(estimator: adv.AdvantageEstimator, base: str | None) -> adv.Regularization | None:
+    """What the objective adds to the base that was named, or to the base that its own form shows."""
+    aim = estimator.surrogate
+    if base is None:
+        return adv.regularization(aim) if aim is not None and base_of(aim) is not None else None
+    if aim is None:
+        raise AdvshapeError(f"{estimator.name} has no surrogate to compare with {base!r}; leave --base out")
+    name, known = re.match(r"\s*(\w*)", base), adv.estimators()
+    plain = adv.estimator(_with_k(base, estimator)).surrogate if name and name.group(1) in known else None
+    if plain is None:
+        plain = adv.make_surrogate(base)
+    return adv.regularization(aim, plain)
+
+
+def _regularisation_json(found: adv.Regularization | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "base": repr(found.base),
+        "scale": found.scale,
+        "omega": found.name or repr(found.omega),
+        "concave": found.concave,
+        "bends_up": found.bends_up,
+        "falling": found.falling,
+    }
+
+
+def _with_k(name: str, estimator: adv.AdvantageEstimator) -> str:
+    """`rloo_k` as rloo_k(k=8) where it needs a k and the objective has one; other names as they are."""
+    factory = ENTRIES.get(name)
+    needed = (
+        [key for key, p in inspect.signature(factory).parameters.items() if p.default is p.empty] if factory else []
+    )
+    if needed != ["k"]:
+        return name
+    k = _attempts(estimator)
+    if k is None:
+        raise AdvshapeError(
+            f"{name} needs a k, and the objective {estimator.surrogate!r} has none to take it from; write {name}(k=8)"
+        )
+    return f"{name}(k={k})"
+
+
+def _attempts(estimator: adv.AdvantageEstimator) -> int | None:
+    """The k of the objective: of its name, of a term with k attempts, or the degree of its polynomial part."""
+    named = re.search(r"\bk=(\d+)", estimator.name)
+    if named:
+        return int(named.group(1))
+    found = [getattr(f, "k", None) or (f.degree or 0) + 1 for _, f in terms(estimator.surrogate)]
+    return max((k for k in found if k > 1), default=None)
 
 
 def _split(names: str) -> list[str]:

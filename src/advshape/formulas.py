@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
@@ -11,10 +12,14 @@ from numpy.typing import ArrayLike
 
 from advshape.bernstein import FloatArray
 from advshape.errors import AdvshapeError
+from advshape.expression import Expression
+from advshape.expression.integrate import antiderivative
+from advshape.expression.polynomial import constant
+from advshape.expression.tree import add, sub
 from advshape.surrogate import Algebra, _rho
 from advshape.table import AdvantageTable
 
-__all__ = ["Formula", "IntegratedSurrogate", "plug_in_table"]
+__all__ = ["Formula", "IntegratedSurrogate", "closed_form", "plug_in_table"]
 
 Formula = Callable[[FloatArray], FloatArray | float]
 _REACH = 34  # in logit rho: 1 - rho reaches 2e-15 there, near the end of double precision
@@ -37,6 +42,11 @@ class IntegratedSurrogate(Algebra):
     positive: Formula
     negative: Formula
 
+    def __repr__(self) -> str:
+        with np.errstate(invalid="ignore"):
+            worst = float(np.nanmax(self.error([0.0, 0.25, 0.5, 0.75, 1.0])))
+        return f"the integral of A+ - A- (by quadrature, error below {worst:.1g})"
+
     def derivative(self, rho: ArrayLike) -> FloatArray:
         rho = _rho(rho)
         with np.errstate(all="ignore"):
@@ -53,7 +63,7 @@ class IntegratedSurrogate(Algebra):
         """Estimated absolute error of value(rho), same shape; nan where the value is infinite."""
         fine, tails = self._integral(rho, 24)
         with np.errstate(invalid="ignore"):
-            return np.abs(fine - self._integral(rho, 12)[0]) + tails
+            return np.abs(fine - self._integral(rho, 12)[0]) + tails + 1e-15 * np.maximum(1.0, np.abs(fine))
 
     def _slope_in_logit(self, t: FloatArray) -> FloatArray:
         """dF/dt = F'(rho) rho (1 - rho), t = logit rho."""
@@ -100,6 +110,37 @@ def _tail(last: FloatArray) -> float:
     if not abs(ratio) < 0.999:  # dF/dt does not fall: F has no finite end there
         return float(np.copysign(np.inf, last[-1]))
     return float(last[-1] * ratio / (1 - ratio))
+
+
+def closed_form(positive: Expression, negative: Expression) -> Expression | None:
+    """F with F' = positive - negative as a formula, F(0) = 0 where that is finite; None where no rule finds one.
+
+    Elementary, or with a named incomplete beta function; checked against F' on (0, 1) before it is returned.
+
+    >>> from advshape.expression import parse
+    >>> closed_form(parse("sqrt((1-rho)/rho)"), parse("-sqrt(rho/(1-rho))"))
+    2*arcsin(sqrt(rho))
+    >>> closed_form(parse("exp(2*rho)/(1+rho)"), parse("0")) is None    # no elementary antiderivative
+    True
+    """
+    try:
+        node = antiderivative(sub(positive.node, negative.node))
+        if node is None:
+            return None
+        start = float(Expression(node).value(0.0))
+        found = Expression(add(node, constant(-_tidy(start)))) if np.isfinite(start) else Expression(node)
+    except AdvshapeError:  # numbers too large to stay exact: the quadrature serves
+        return None
+    rho = np.sin(np.linspace(0.0, np.pi / 2, 203)[1:-1]) ** 2
+    slope = positive.value(rho) - negative.value(rho)
+    same = np.allclose(found.derivative(rho), slope, rtol=1e-8, atol=1e-12 * float(np.abs(slope).max()))
+    return found if same else None
+
+
+def _tidy(value: float) -> Fraction:
+    """The short fraction that a double stands for, if there is one within rounding."""
+    short = Fraction(value).limit_denominator(10_000)
+    return short if abs(float(short) - value) <= 1e-14 * max(1.0, abs(value)) else Fraction(value)
 
 
 def plug_in_table(positive: Formula, negative: Formula, n: int) -> AdvantageTable:

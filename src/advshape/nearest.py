@@ -189,10 +189,12 @@ def _grpo(table: AdvantageTable, use: FloatArray, exact: float) -> Iterator[Matc
             continue
         ddof = 1 if abs(slope - np.sqrt(n / (n - 1))) < max(1e-7, 100 * exact) else 0
         factor = 1 / slope * (np.sqrt(n / (n - 1)) if ddof else 1.0)
-        spec = f"grpo(ddof={ddof}, epsilon={_tidy(max(epsilon * factor, 0.0), exact)})"
-        match = _compare(_flat(table, use), _flat(estimator(spec).table(n), use), spec, exact)
-        if match is not None:
-            yield _Bessel(**vars(match), n=n) if ddof else match
+        fitted = max(epsilon * factor, 0.0)
+        for shown in (f"{fitted:.1g}", _tidy(fitted, exact)):  # float32 blurs an epsilon of 0.0001
+            spec = f"grpo(ddof={ddof}, epsilon={shown})"
+            match = _compare(_flat(table, use), _flat(estimator(spec).table(n), use), spec, exact)
+            if match is not None:
+                yield _Bessel(**vars(match), n=n) if ddof else match
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,19 @@ from advshape.bernstein import FloatArray
 from advshape.blackbox import Arrays, Finding, measure, staircase
 from advshape.catalogue import estimator
 from advshape.errors import AdvshapeError
-from advshape.formulas import Formula, IntegratedSurrogate, plug_in_table
+from advshape.expression import Expression, parse
+from advshape.formulas import Formula, IntegratedSurrogate, closed_form, plug_in_table
 from advshape.nearest import Match, nearest, nearest_weights
+from advshape.regularize import falling, warning
 from advshape.surrogate import Surrogate
 from advshape.table import AdvantageEstimator, AdvantageTable, FiniteSurrogate
 
 __all__ = ["Finding", "Reversal", "reverse"]
 
+_INSIDE = np.linspace(0.01, 0.99, 99)
 Counts = NDArray[np.integer[Any]]
-Target = str | AdvantageEstimator | AdvantageTable | tuple[Formula, Formula] | Callable[[Any], Any]
+OneFormula = Formula | Expression | str
+Target = str | AdvantageEstimator | AdvantageTable | tuple[OneFormula, OneFormula] | Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
@@ -30,9 +34,10 @@ class Reversal:
 
     table: its AdvantageTable; None where it is no function of the group's counts. surrogate: what it really maximises
     with n rollouts, exactly; None outside the class (never a wrong one). population: the surrogate as n grows, known
-    for an exact match in the catalogue and for formulas. findings: what to know, each with its smallest example.
-    nearest: the catalogue's name for it, with factor and epsilon; match: the same as data. scale_free: the batch sets
-    the scale, so table, surrogate and factor are known up to one number.
+    for an exact match in the catalogue and for formulas: an Expression where a closed form of typed ones was found,
+    the catalogue's surrogate where its slope is theirs, else an IntegratedSurrogate with its `error(rho)`. findings:
+    what to know, each with its smallest example. nearest: the catalogue's name for it, with factor and epsilon; match:
+    the same as data. scale_free: the batch sets the scale, so table, surrogate and factor are known up to one number.
     """
 
     n: int
@@ -48,8 +53,12 @@ class Reversal:
         if self.match is None:
             return None
         if self.scale_free and self.match.exact:
-            return f"{replace(self.match, factor=1.0, also=())}, up to the batch's scale"
+            return f"{replace(self.match, factor=1.0, also=())}{self._scale}"
         return str(self.match)
+
+    @property
+    def _scale(self) -> str:
+        return ", up to the batch's scale" if self.scale_free else ""
 
     @property
     def outside(self) -> bool:
@@ -62,9 +71,12 @@ class Reversal:
         ]
         if self.population is not None:
             lines.append(f"maximises {self.population!r} as n grows")
+        elif self.scale_free and self.match is not None and self.match.exact:
+            aim = replace(self.match, factor=1.0).surrogate
+            lines.append(f"maximises {aim!r} as n grows{self._scale}" if aim else "its surrogate has no closed form")
         if self.surrogate is not None:
-            ends = self.surrogate.derivative([0.0, 0.5, 1.0])
-            lines.append("F_n' at rho = 0, 1/2, 1: " + ", ".join(f"{x:.4g}" for x in ends))
+            ends = ", ".join(f"{x:.4g}" for x in self.surrogate.derivative([0.0, 0.5, 1.0]))
+            lines.append(f"F_n' at rho = 0, 1/2, 1: {ends}{self._scale}")
         return "\n".join([*lines, *(f"- {finding}" for finding in self.findings)])
 
     def _unnamed(self) -> str:
@@ -77,8 +89,9 @@ def reverse(rule: Target, n: int, *, rng: int | np.random.Generator = 0, arrays:
     """What does this rule really maximise with n rollouts per prompt?
 
     rule: an advantage function rewards (groups, n) -> advantages of the same shape, numpy or torch (numpy is tried
-    first; arrays="torch" decides); a pair of formulas (A+, A-) of the success rate, taken at c/n in mixed groups and
-    integrated for `population`; an AdvantageTable of this n; an AdvantageEstimator or its name.
+    first; arrays="torch" decides); a pair of formulas (A+, A-) of the success rate, typed (see `parse`) or functions,
+    taken at c/n in mixed groups and integrated for `population`; an AdvantageTable of this n; an AdvantageEstimator
+    or its name.
     rng: seed of the permutations and batch mates. A function is called on every count, on permuted groups, alone and
     beside other groups, repeatedly, in several dtypes, always on copies; it must not keep state between calls. It is
     probed on 0/1 rewards only, n at a time: what it does elsewhere stays unknown.
@@ -88,6 +101,8 @@ def reverse(rule: Target, n: int, *, rng: int | np.random.Generator = 0, arrays:
     >>> R = reverse(lambda r: (r - r.mean(-1, keepdims=True)) / (r.std(-1, ddof=1, keepdims=True) + 1e-4), n=16)
     >>> print(R.nearest)
     grpo(ddof=1, epsilon=0.0001) (about grpo x 0.968)
+    >>> reverse(("sqrt((1-rho)/rho)", "-sqrt(rho/(1-rho))"), n=16).population
+    2*arcsin(sqrt(rho))
     >>> R = reverse(lambda r: r - r.mean(), n=4)      # the batch's mean, not the group's
     >>> R.table is None, [f.kind for f in R.findings]
     (True, ['batch', 'batch scale'])
@@ -118,13 +133,28 @@ def _of_table(table: AdvantageTable, findings: tuple[Finding, ...] = (), precisi
     return Reversal(table.n, table, table.surrogate(), findings, match, population)
 
 
-def _of_formulas(pair: tuple[Formula, Formula], n: int) -> Reversal:
-    if len(pair) != 2 or not all(callable(f) for f in pair):
-        raise AdvshapeError("formulas come as a pair (positive, negative) of functions of the success rate")
-    population = IntegratedSurrogate(*pair)
-    population.derivative(np.linspace(0.01, 0.99, 99))  # a clear error where a formula is not finite
-    found = _of_table(plug_in_table(*pair, n))
-    return Reversal(n, found.table, found.surrogate, found.findings, found.match, population)
+def _of_formulas(pair: tuple[OneFormula, OneFormula], n: int) -> Reversal:
+    if len(pair) != 2 or not all(callable(f) or isinstance(f, Expression | str) for f in pair):
+        raise AdvshapeError("formulas come as a pair (positive, negative) of formulas or functions of the success rate")
+    typed = [parse(f) if isinstance(f, str) else f for f in pair]
+    positive, negative = (f.value if isinstance(f, Expression) else f for f in typed)
+    integrated = IntegratedSurrogate(positive, negative)
+    slope = integrated.derivative(_INSIDE)  # a clear error where a formula is not finite
+    found = _of_table(plug_in_table(positive, negative, n))
+    aim = _closed(typed, slope, found.population) or integrated
+    notes = [Finding("falls", warning(spans)) for spans in [falling(aim)] if spans]
+    notes += [Finding("singular", text) for text in (aim.findings if isinstance(aim, Expression) else ())]
+    return replace(found, population=aim, findings=(*found.findings, *notes))
+
+
+def _closed(pair: list[Any], slope: FloatArray, known: Surrogate | None) -> Surrogate | None:
+    """A formula for typed pairs, or the catalogue's surrogate if its slope is theirs everywhere, not at c/n alone."""
+    if not all(isinstance(f, Expression) for f in pair):
+        return None
+    found = closed_form(*pair)
+    if found is None and known is not None and np.allclose(known.derivative(_INSIDE), slope, rtol=1e-8):
+        return known
+    return found
 
 
 def _of_function(function: Callable[[Any], Any], n: int, rng: np.random.Generator, arrays: Arrays) -> Reversal:
@@ -170,7 +200,7 @@ def _about(table: AdvantageTable, precision: float) -> Iterator[Finding]:
     total = c * right + (n - c) * wrong
     uneven = c[1:n][np.abs(total[1:n]) > zero * n]
     if len(uneven):
-        text = f"not centred: advantages sum to {total[uneven[0]]:.4g} in groups with {uneven[0]} of {n} right"
+        text = f"advantages sum to {total[uneven[0]]:.4g} in groups with {uneven[0]} of {n} right"
         yield _finding("not centred", text, table, groups, uneven)
     ends = [name for name, value in (("all wrong", wrong[0]), ("all right", right[n])) if abs(value) > zero]
     if ends:

@@ -14,9 +14,10 @@ from numpy.typing import ArrayLike
 
 from advshape.bernstein import FloatArray
 from advshape.errors import AdvshapeError
-from advshape.surrogate import Algebra, Entropy, Surrogate, Variance, _rho
+from advshape.surrogate import GRPO, Algebra, Entropy, SkewR, Sum, Surrogate, Variance, _rho, terms
+from advshape.surrogates import Focal
 
-__all__ = ["KL", "Deviation", "Regularization", "falling", "regularization"]
+__all__ = ["KL", "Deviation", "Regularization", "base_of", "falling", "regularization"]
 
 _THETA = np.linspace(0.0, np.pi / 2, 4003)[1:-1]
 GRID = np.sin(_THETA) ** 2  # dense next to 0 and 1
@@ -91,17 +92,42 @@ class Regularization:
         return "\n".join(lines)
 
 
-def regularization(objective: Surrogate, base: Surrogate, scale: float | None = None) -> Regularization:
+def base_of(objective: Surrogate) -> Surrogate | None:
+    """The objective without its regularising terms, GRPO for skew-R and focal; None where nothing regularises.
+
+    >>> from advshape.surrogate import Identity
+    >>> base_of(Identity() + 0.1 * Entropy()), base_of(SkewR()), base_of(Identity())
+    (Identity(), GRPO(), None)
+    """
+    if isinstance(objective, SkewR | Focal):
+        return GRPO()
+    kept = tuple((w, f) for w, f in terms(objective) if not _regularises(f))
+    if not kept or len(kept) == len(terms(objective)):
+        return None
+    return kept[0][1] if len(kept) == 1 and kept[0][0] == 1 else Sum(kept)
+
+
+def _regularises(term: Surrogate) -> bool:
+    return isinstance(term, Entropy | Variance | Deviation | KL) or _named(term.derivative(GRID)) is not None
+
+
+def regularization(objective: Surrogate, base: Surrogate | None = None, scale: float | None = None) -> Regularization:
     """What `objective` adds to `base`: Omega = objective - scale * base, its shape, and where the objective falls.
 
-    scale: how much of the base is kept; None makes Omega equal at both ends, so that it prefers solved prompts no
-    more than hopeless ones (1 where an end is infinite). Shapes are judged on 4,001 points, dense at the ends.
+    base: None takes `base_of(objective)`, kept whole where it is the rest of a sum. scale: how much of the base is
+    kept; None makes Omega equal at both ends, so that it prefers solved prompts no more than hopeless ones (1 where an
+    end is infinite). Shapes are judged on 4,001 points, dense at the ends.
 
     >>> from advshape.surrogate import GRPO, SkewR
     >>> print(regularization(SkewR(), GRPO()))
     F = 0.5 * GRPO() + Omega
     Omega = 1 * Deviation(), concave
     """
+    if base is None:
+        base = base_of(objective)
+        if base is None:
+            raise AdvshapeError(f"{objective!r} shows no base that it regularises; pass one, such as Identity()")
+        scale = 1.0 if scale is None and isinstance(objective, Sum) else scale
     kept = _matched_ends(objective, base) if scale is None else float(scale)
     omega = _minus(objective, kept, base)
     slope = objective.derivative(GRID) - kept * base.derivative(GRID)
@@ -130,8 +156,6 @@ def warning(spans: tuple[tuple[float, float], ...]) -> str:
 
 def _minus(objective: Surrogate, scale: float, base: Surrogate) -> Surrogate:
     """objective - scale * base with equal terms collected."""
-    from advshape.surrogate import Sum, terms
-
     total: dict[Surrogate, float] = {}
     for weight, term in [*terms(objective), *((-scale * w, f) for w, f in terms(base))]:
         total[term] = total.get(term, 0.0) + weight

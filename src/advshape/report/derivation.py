@@ -16,7 +16,7 @@ from advshape.table import AdvantageEstimator
 
 Floats = NDArray[np.float64]
 
-__all__ = ["Panel", "derivation", "save_derivation"]
+__all__ = ["Panel", "check_plot_file", "derivation", "save_derivation"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,13 +60,19 @@ def derivation(estimator: AdvantageEstimator, n: int) -> list[Panel]:
 
 def save_derivation(estimator: AdvantageEstimator, n: int, path: str | os.PathLike[str]) -> Path:
     """Write the four panels to `path`, a .png picture or an .html page that needs no network; returns the path."""
+    file = check_plot_file(path)
+    panels, title = derivation(estimator, n), f"{estimator.name}, n = {n}"
+    _save_png(panels, title, file) if file.suffix == ".png" else _save_html(panels, title, file)
+    return file
+
+
+def check_plot_file(path: str | os.PathLike[str]) -> Path:
+    """The path, if a plot can be written there; else AdvshapeError."""
     file = Path(path)
     if file.suffix not in (".png", ".html"):
         raise AdvshapeError(f"a plot is written as .png or .html, got {file.name!r}")
     if not file.parent.is_dir():
         raise AdvshapeError(f"the folder {file.parent} does not exist; make it first")
-    panels, title = derivation(estimator, n), f"{estimator.name}, n = {n}"
-    _save_png(panels, title, file) if file.suffix == ".png" else _save_html(panels, title, file)
     return file
 
 

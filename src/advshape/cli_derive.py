@@ -1,0 +1,46 @@
+"""``advshape derive``: an objective becomes advantage tables, with what they really maximise and code to paste."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+__all__ = ["add", "run"]
+
+
+def add(commands: Any) -> None:
+    """The subcommand."""
+    sub = commands.add_parser("derive", help="objective -> advantage tables", allow_abbrev=False)
+    sub.add_argument("objective", help="a formula such as '1-(1-rho)**8 + 0.1*entropy(rho)', a surrogate such "
+                     "as 'PassAtK(k=8)', or an estimator of the catalogue")  # fmt: skip
+    sub.add_argument("-n", type=int, default=16, help="rollouts per prompt (default 16)")
+    sub.add_argument("--build", choices=["unbiased", "plug_in", "minimum_mse"],
+                     help="default: unbiased where it exists, else plug_in")  # fmt: skip
+    sub.add_argument("--baseline", choices=["centered", "leave_one_out", "zero"],
+                     help="of the unbiased build; default: centered where it exists")  # fmt: skip
+    sub.add_argument("--base", metavar="OBJECTIVE", help="say what the objective adds to this one, as in F = base + "
+                     "lambda Omega")  # fmt: skip
+    sub.add_argument("--against", metavar="NAMES", help="estimators to compare with, such as 'grpo,rloo_k(k=8)'; a k "
+                     "that is left out is the objective's")  # fmt: skip
+    sub.add_argument("--scale", choices=["none", "rms", "rloo"], default="none",
+                     help="bring the compared tables to unit rms or to RLOO's mean pull (default none)")  # fmt: skip
+    sub.add_argument("--plot", metavar="FILE", help="draw F, F', the table and eta; FILE ends in .html or .png")
+    sub.add_argument("--json", action="store_true", help="for programs")
+    sub.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the derivation; draw it where a file is named."""
+    from advshape.cli_tables import derive, resolve
+
+    if options.plot:
+        from advshape.report.derivation import check_plot_file, save_derivation
+
+        check_plot_file(options.plot)  # before anything is printed
+    print(derive(options.objective, options.n, options.build, options.baseline, options.json, options.against,
+                 options.scale, options.base))  # fmt: skip
+    if options.plot:
+        estimator, _ = resolve(options.objective, options.n, options.build, options.baseline)
+        print(f"drawn: {save_derivation(estimator, options.n, options.plot)}", file=sys.stderr)
+    return 0
