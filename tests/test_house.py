@@ -27,10 +27,11 @@ ALLOWED = {  # room -> rooms it may import; core rooms are ordered below
     "cli_derive": CORE | {"cli_tables", "report"},
     "cli_estimators": CORE,
     "cli_evaluate": CORE | {"cli_quiet", "evaluation", "report", "tasks", "training"},
+    "cli_passk": CORE | {"evaluation"},
     "cli_quiet": set(),
     "cli_reverse": CORE | {"adapters", "cli_quiet", "cli_tables"},
     "cli": CORE
-    | {"cli_derive", "cli_estimators", "cli_evaluate", "cli_quiet", "cli_tables", "cli_reverse"}
+    | {"cli_derive", "cli_estimators", "cli_evaluate", "cli_passk", "cli_quiet", "cli_tables", "cli_reverse"}
     | {"adapters", "tasks", "evaluation", "training", "report", "view", "lab"},
 }
 ORDER = ["errors", "bernstein", "surrogate", "surrogates", "expression", "regularize", "prior", "table", "forward",

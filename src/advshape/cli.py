@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advshape import cli_derive, cli_estimators, cli_evaluate, cli_reverse
+from advshape import cli_derive, cli_estimators, cli_evaluate, cli_passk, cli_reverse
 from advshape.cli_quiet import no_deprecation_notes, no_foreign_bars
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands)
     cli_evaluate.add(commands)
+    cli_passk.add(commands)
     _add_tables(commands)
     _add_demo(commands)
     return parser
