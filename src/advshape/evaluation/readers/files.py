@@ -12,7 +12,7 @@ from typing import IO, Any
 from advshape.errors import AdvshapeError
 from advshape.evaluation.readers.base import Context
 
-__all__ = ["json_lines", "log_files", "open_log"]
+__all__ = ["beginning", "json_lines", "log_files", "open_log"]
 
 LONGEST_LINE = 256 * 2**20
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".eval", ".gz", ".ndjson")
@@ -47,6 +47,19 @@ def open_log(path: Path) -> IO[bytes]:
         return gzip.open(path) if packed else path.open("rb")  # type: ignore[return-value]
     except OSError as error:
         raise AdvshapeError(f"{path} cannot be opened: {error.strerror}") from error
+
+
+def beginning(context: Context, size: int = 2**16) -> bytes:
+    """The first bytes, unpacked; fewer, where a gzip stream ends before."""
+    start = b""
+    with open_log(context.path) as file:
+        try:
+            while len(start) < size and (more := file.read1(size - len(start))):  # type: ignore[attr-defined]
+                start += more
+        except (EOFError, OSError, zlib.error) as error:
+            if not start:
+                context.fail(f"cannot be read ({error})")
+    return start
 
 
 def raw_lines(context: Context) -> Iterator[tuple[int, bytes]]:

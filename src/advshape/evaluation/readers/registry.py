@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import zlib
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from advshape.evaluation.readers import (
 )
 from advshape.evaluation.readers.archive import Archive
 from advshape.evaluation.readers.base import Batch, Context, Head, Options, Reader, listed
-from advshape.evaluation.readers.files import log_files, open_log
+from advshape.evaluation.readers.files import beginning, log_files, open_log
 from advshape.evaluation.readers.json_stream import JsonStream
 from advshape.evaluation.readers.parquet import schema
 from advshape.evaluation.readers.tables import csv_header
@@ -188,11 +187,7 @@ def _detected(path: Path) -> Reader | Head:
 
 def _head(path: Path) -> Head:
     context = Context(path, Options())
-    with open_log(path) as file:
-        try:
-            start = file.read(2**16)
-        except (EOFError, OSError, zlib.error) as error:
-            context.fail(f"cannot be read ({error})")
+    start = beginning(context)
     if not start.strip():
         context.fail("the file is empty")
     if start[:4] == b"PAR1":

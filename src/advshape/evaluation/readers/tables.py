@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from advshape.evaluation.readers.base import Context, listed, shown
-from advshape.evaluation.readers.files import json_lines, open_log
+from advshape.evaluation.readers.files import beginning, json_lines, open_log
 from advshape.evaluation.readers.json_stream import JsonStream
 from advshape.evaluation.readers.parquet import batches, schema
 
@@ -23,8 +23,7 @@ Content = bytes | tuple[str, ...] | None
 
 def rows(context: Context) -> Iterator[tuple[str, Mapping[str, Any], Content]]:
     """(place, row, its content as it is written, where that is at hand) of every row."""
-    with open_log(context.path) as file:
-        head = file.read(4096)
+    head = beginning(context, 4096)
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
     if head[:4] == b"PAR1":
         yield from _parquet_rows(context)
