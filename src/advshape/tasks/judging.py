@@ -7,7 +7,6 @@ is its own ``not_judged``, with the reason.
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
 import queue
@@ -22,9 +21,9 @@ from contextlib import suppress
 from typing import Any
 
 from advshape.errors import AdvshapeError
-from advshape.tasks.protocol import Verdict
+from advshape.tasks.protocol import Problem, Task, Verdict
 
-__all__ = ["Worker", "WorkerFailed", "WorkerPool", "default_workers", "judge_all"]
+__all__ = ["Worker", "WorkerFailed", "WorkerPool", "default_workers", "judge_all", "verdicts"]
 
 STARTING_SECONDS = 120
 """A worker imports its verifier first; on a busy machine that takes long."""
@@ -68,12 +67,51 @@ def judge_all(judge: Callable[[Any], Verdict], items: Sequence[Any], workers: in
         except AdvshapeError:
             raise
         except Exception as error:
-            return Verdict("not_judged", f"the verifier raised {type(error).__name__}: {str(error)[:200]}")
+            return failed(error)
 
     if len(items) <= 1 or workers == 1:
         return [one(item) for item in items]
     with ThreadPoolExecutor(min(workers, len(items)), thread_name_prefix="advshape-judge") as pool:
         return list(pool.map(one, items))
+
+
+def verdicts(task: Task, problems: Sequence[Problem], completions: Sequence[str]) -> list[Verdict]:
+    """The task's verdict on each completion: through its ``verdicts``, which judges in parallel, if it has one.
+
+    A verifier that raises gives ``not_judged`` with the error; `AdvshapeError` from a task's ``verdicts`` (nothing can
+    be judged here) passes through.
+
+    >>> from advshape.tasks import load_task
+    >>> task = load_task("countdown")
+    >>> [verdict.outcome for verdict in verdicts(task, task.problems("train", 2), ["no", "1"])]
+    ['wrong', 'wrong']
+    """
+    items = list(zip(problems, completions, strict=True))
+    many: Callable[..., Sequence[Verdict]] | None = getattr(task, "verdicts", None)
+    if many is None:
+        return [guarded(lambda item: task.verdict(*item), item) for item in items]
+    try:
+        found = list(many(problems, completions))
+    except AdvshapeError:
+        raise
+    except Exception as error:
+        return [failed(error)] * len(items)
+    if len(found) != len(items):
+        raise AdvshapeError(f"the task {task.name!r} gave {len(found)} verdicts on {len(items)} completions")
+    return found
+
+
+def guarded(judge: Callable[[Any], Verdict], item: Any) -> Verdict:
+    """The verdict, or ``not_judged`` when ``judge`` raises."""
+    try:
+        return judge(item)
+    except Exception as error:
+        return failed(error)
+
+
+def failed(error: Exception) -> Verdict:
+    """The verdict of a verifier that raised."""
+    return Verdict("not_judged", f"the verifier raised {type(error).__name__}: {str(error)[:200]}")
 
 
 class Worker:
@@ -145,7 +183,6 @@ class WorkerPool:
         self._owner = os.getpid()
         self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         self._finalizer = weakref.finalize(self, end_all, self._idle, self._owner)
-        atexit.register(self._finalizer)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> WorkerPool:
         return WorkerPool(self.module, self.workers)

@@ -64,6 +64,9 @@ class Task(Protocol):
 
     ``problems`` returns ``count`` problems with distinct ids, the same ones for the same
     ``(split, count, seed)``; no id occurs in both splits, whatever the seeds.
+
+    A task whose verdicts take long may also have ``verdicts(problems, completions)``, which judges many in parallel
+    and gives as many verdicts in the same order; training uses it where it is there (`judging.verdicts`).
     """
 
     name: str

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from advshape.tasks import Problem, Task, Verdict
+from advshape.tasks.judging import verdicts
 from advshape.training.rundir import append_jsonl
 
 
@@ -36,13 +37,13 @@ class Judge:
         self, prompts: Any, completions: Sequence[Any], problem_id: Sequence[str], **columns: Any
     ) -> list[float | None]:
         texts = [completion_text(completion) for completion in completions]
-        verdicts = [self.task.verdict(self.problems[key], text) for key, text in zip(problem_id, texts, strict=True)]
+        found = verdicts(self.task, [self.problems[key] for key in problem_id], texts)
         self.last = [
             {"problem": key, "completion": text, "reward": reward(verdict), "verdict": verdict.outcome,
              "reason": verdict.reason}
-            for key, text, verdict in zip(problem_id, texts, verdicts, strict=True)
+            for key, text, verdict in zip(problem_id, texts, found, strict=True)
         ]  # fmt: skip
-        return [reward(verdict) for verdict in verdicts]
+        return [reward(verdict) for verdict in found]
 
 
 def reward(verdict: Verdict) -> float | None:

@@ -2,8 +2,9 @@
 
 The namespaces that bubblewrap makes decide what exists; this decides what one process can use up and whom it can
 touch.  The seccomp filter is a list of refusals (EPERM): no new process, no signal to another, no look into
-another, no memory outside the address-space limit (System V and POSIX queues, memfd), no namespace, no io_uring.
-A program may start threads.  System call numbers: Linux's ``unistd`` tables for x86_64 and aarch64.
+another, no memory outside the address-space limit (System V and POSIX queues, memfd), no socket of any family, no
+namespace, no io_uring. A program may start threads.  System call numbers: Linux's ``unistd`` tables for x86_64 and
+aarch64.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ REFUSED = {  # name: (x86_64, aarch64)
     "keyctl": (250, 219), "name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265),
     "setpriority": (141, 140), "ioprio_set": (251, 30), "sched_setparam": (142, 118),
     "sched_setscheduler": (144, 119), "sched_setaffinity": (203, 122), "sched_setattr": (314, 274),
-    "migrate_pages": (256, 238), "move_pages": (279, 239),
+    "migrate_pages": (256, 238), "move_pages": (279, 239), "socket": (41, 198), "syslog": (103, 116),
 }  # fmt: skip
 ARCHITECTURES = {  # uname -m: (AUDIT_ARCH, column above, clone, clone3, prlimit64, fcntl, ioctl)
     "x86_64": (0xC000003E, 0, 56, 435, 302, 72, 16),
@@ -82,7 +83,7 @@ def hide() -> None:
 def confine(limits: Mapping[str, Any]) -> None:
     """The program's own limits and its filter of system calls; for this process and all that it becomes."""
     seconds, memory, output = math.ceil(limits["seconds"]) + 1, limits["memory"] * MIB, limits["output"] * MIB
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))  # SIGXCPU, then SIGKILL
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_FSIZE, (output, output))
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))

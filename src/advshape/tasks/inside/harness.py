@@ -77,7 +77,7 @@ def bound_self(limits: Mapping[str, Any]) -> None:
     """The program's results can be large and the tests slow on them: the harness has its own limits."""
     memory, seconds = (limits["memory"] + SPARE_MEMORY) * 2**20, math.ceil(limits["seconds"]) + SPARE_SECONDS
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 60))
 
 
 def judge(job: Mapping[str, Any], limits: Mapping[str, Any]) -> tuple[str, str]:
