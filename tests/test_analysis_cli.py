@@ -42,9 +42,55 @@ def test_against_judges_all_by_one_objective(capsys):
     code, out, _ = run(capsys, "derive", "grpo() + 0*rho", "-n", 8, "--against", "grpo, beta_family(a=0.5, b=0.5),rloo")
     assert code == 0
     lines = [line.split() for line in out.split("Each judged by the same objective")[1].splitlines()]
-    rows = {line[0]: line for line in lines[2:6]}
+    rows = {line[0]: line for line in lines if line}
     assert {"grpo", "rloo", "beta_family(a=0.5,"} <= set(rows)
     assert rows["grpo"][2:] == rows["beta_family(a=0.5,"][3:]
+
+
+def test_against_takes_the_objectives_k(capsys):
+    """The k of a name, of a term, or the degree of the polynomial part; a k that is given stays."""
+    for objective, k in [("pass_at_k(k=3)", 3), ("PassAtK(k=4)", 4), ("0.5*rho + 0.5*(1-(1-rho)**5) + entropy(rho)", 5),
+                         ("AllOfK(k=2)", 2)]:  # fmt: skip
+        code, out, _ = run(
+            capsys, "derive", objective, "-n", 8, "--against", "rloo_k, pkpo_loo,rloo_k(k=7),grpo", "--json"
+        )
+        assert code == 0
+        names = [row["name"] for row in json.loads(out)["compared"]][1:]
+        assert names == [f"rloo_k(k={k})", f"pkpo_loo(k={k})", "rloo_k(k=7)", "grpo"]
+
+
+def test_against_without_any_k_says_so(capsys):
+    code, out, err = run(capsys, "derive", "grpo", "--against", "grpo,rloo_k")
+    assert (code, out) == (2, "")
+    assert "rloo_k needs a k, and the objective GRPO() has none to take it from; write rloo_k(k=8)" in err
+
+
+def test_regularisers_are_shown_as_base_and_omega(capsys):
+    _, out, _ = run(capsys, "derive", "skew_r", "-n", 8)
+    assert "F = 0.5 * GRPO() + Omega\nOmega = 1 * Deviation(), concave" in out  # arXiv:2510.23049
+    _, out, _ = run(capsys, "derive", "1-(1-rho)**4 + 0.2*entropy(rho)", "-n", 8, "--json")
+    found = json.loads(out)["regularisation"]
+    assert (found["base"], found["scale"], found["omega"]) == ("(1 - (1 - rho)**4)", 1, "0.2 * Entropy()")
+    assert found["concave"]
+    (low, high), slope = found["falling"][0], lambda p: 4 * (1 - p) ** 3 + 0.2 * np.log((1 - p) / p)
+    assert abs(slope(low)) < 1e-9
+    assert high == 1
+    _, out, _ = run(capsys, "derive", "PassAtK(k=2)", "-n", 8, "--base", "rloo")
+    assert "Omega = 1 * Variance(), concave" in out  # 2 rho - rho^2 = rho + rho (1 - rho)
+    _, out, _ = run(capsys, "derive", "AllOfK(k=3)", "-n", 8, "--base", "rho")
+    assert "not concave: it bends up for rho in (" in out
+    _, out, _ = run(capsys, "derive", "rloo", "-n", 8)
+    assert "Regularisation" not in out
+    code, _, err = run(capsys, "derive", "rloo", "--base", "glpo")
+    assert code == 2
+    assert "glpo" in err
+
+
+def test_the_numbers_are_printed_without_rivals_too(capsys):
+    _, out, _ = run(capsys, "derive", "grpo", "-n", 8)
+    row = out.split("Each judged by")[1].splitlines()[4].split()
+    assert row[0] == "grpo"
+    assert f"{np.sqrt(7):.4g}" in row  # F_n'(0)
 
 
 def test_against_as_json_and_scaled(capsys):
@@ -86,6 +132,7 @@ def test_plot_shows_the_table(capsys, tmp_path):
         np.testing.assert_allclose(np.interp(x, x_n, finite), aim, atol=1e-4)  # lines between 401 points
     assert advantages.lines["A+ (right)"][1][0] == pytest.approx(4)
     assert eta.lines["eta"][1][0] == 0
-    code, _, err = run(capsys, "derive", "rho", "--plot", tmp_path / "plot.jpeg")
-    assert code == 2
-    assert ".png or .html" in err
+    for file, message in [("plot.jpeg", ".png or .html"), ("none/plot.png", "does not exist")]:
+        code, out, err = run(capsys, "derive", "rho", "--plot", tmp_path / file)
+        assert (code, out) == (2, "")  # before anything is printed
+        assert message in err

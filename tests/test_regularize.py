@@ -36,6 +36,20 @@ def test_named_regularisers(objective, base, scale, name):
     assert name in str(found)
 
 
+def test_a_base_is_found_in_the_objectives_own_form():
+    for objective, base in [(adv.SkewR(0.4), "GRPO()"), (adv.Focal(2.0), "GRPO()"),
+                            (adv.PassAtK(4) + 0.1 * adv.Entropy() - 0.2 * KL(0.3), "PassAtK(k=4)"),
+                            (2 * adv.Identity() + adv.Variance(), "2 * Identity()")]:  # fmt: skip
+        found = regularization(objective)
+        assert repr(found.base) == base
+        total = found.scale * found.base.value(RHO) + found.omega.value(RHO)
+        np.testing.assert_allclose(total, objective.value(RHO), atol=1e-13)
+    assert regularization(adv.Identity() - 0.2 * KL(0.3)).scale == 1  # KL differs at the ends: the base stays whole
+    for plain in (adv.Identity(), adv.PassAtK(3) + adv.Identity(), adv.Entropy()):
+        with pytest.raises(AdvshapeError, match="shows no base"):
+            regularization(plain)
+
+
 def test_focal_is_grpo_and_a_rest_that_is_equal_at_both_ends():
     found = regularization(adv.Focal(2.0), adv.GRPO())
     assert found.scale == pytest.approx(beta(0.5, 2.5) / np.pi, rel=1e-12)

@@ -179,12 +179,17 @@ def _formula_text(surrogate: adv.Expression) -> str:
 
 
 def _against_text(rows: list[Description], scale: str) -> str:
-    aim = "the same objective" if scale == "none" else f"its own objective, scaled to {scale}"
+    aim = "the same objective" if scale == "none" else f"its own objective, scaled to {scale} ({_SCALES[scale]})"
     shares = ", ".join(f"{low:g}-{high:g}" for low, high in pairwise(BINS))
     return (
-        f"Each judged by {aim}, averaged over rho ~ Beta(0.5, 1); bias and error in rho (1-rho) F'; error@s: bias^2 + "
-        f"second moment / s; {shares}: share of the gradient by rho\n" + table_text(rows)
+        f"Each judged by {aim}, averaged over rho ~ Beta(0.5, 1).\n"
+        "bias and error: of rho (1-rho) F_n'; error@s: bias^2 + 2nd moment / s, s = (G/S)^2 x visits per prompt;\n"
+        "peak c: where eta is largest; "
+        f"{shares}: share of the gradient spent on prompts with such rho\n" + table_text(rows)
     )
+
+
+_SCALES = {"rms": "advantages of GRPO's size, for clipping", "rloo": "RLOO's mean pull, for equal speed"}
 
 
 def _rivals(estimator: adv.AdvantageEstimator, n: int) -> list[dict[str, Any]]:

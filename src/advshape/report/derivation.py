@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 
 import numpy as np
 from numpy.typing import NDArray
 
 from advshape.analysis import curves
 from advshape.errors import AdvshapeError
-from advshape.report.figures import COLOURS, new_figure
+from advshape.report.figures import COLOURS
 from advshape.table import AdvantageEstimator
 
 Floats = NDArray[np.float64]
@@ -77,15 +78,23 @@ def check_plot_file(path: str | os.PathLike[str]) -> Path:
 
 
 def _save_png(panels: list[Panel], title: str, file: Path) -> None:
-    figure, axes = new_figure(len(panels), width=4.0, height=3.4)
-    for panel, ax in zip(panels, axes, strict=True):
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(10.0, 7.0), layout="constrained")
+    for panel, ax in zip(panels, figure.subplots(2, 2).flat, strict=True):
         for i, (name, (x, y)) in enumerate(panel.lines.items()):
-            ax.plot(x, y, color=COLOURS[i + 1], marker="o" if panel.by_count else "", markersize=4, label=name)
-        ax.set_title(panel.title, fontsize=10)
+            style = {"marker": "o", "markersize": 4} if panel.by_count else {"linestyle": _dash(name, "--", "-")}
+            ax.plot(x, y, color=COLOURS[i + 1], label=name, **style)
+        ax.set_title(panel.title, fontsize=11)
         ax.set_xlabel(panel.across)
         ax.grid(True, color="#d1d5db", linewidth=0.5)
-        ax.legend(frameon=False, fontsize=8)
-    figure.suptitle(title, fontsize=11)
+        ax.axhline(0, color="#6b7280", linewidth=0.8, zorder=1)
+        if panel.by_count:
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if len(panel.lines) > 1:
+            ax.legend(frameon=False, fontsize=9)
+    figure.suptitle("\n".join(wrap(title, 90)), fontsize=12)
     figure.savefig(file, dpi=150)
 
 
@@ -93,13 +102,33 @@ def _save_html(panels: list[Panel], title: str, file: Path) -> None:
     from plotly.graph_objects import Scatter
     from plotly.subplots import make_subplots
 
-    figure = make_subplots(rows=2, cols=2, subplot_titles=[panel.title for panel in panels])
+    figure = make_subplots(
+        rows=2, cols=2, subplot_titles=[p.title for p in panels], vertical_spacing=0.16, horizontal_spacing=0.09
+    )
+    lines = wrap(title, 90)
     for k, panel in enumerate(panels):
-        row, col = divmod(k, 2)
+        (row, col), legend = divmod(k, 2), f"legend{k + 1}" if k else "legend"
         for i, (name, (x, y)) in enumerate(panel.lines.items()):
             mode = "lines+markers" if panel.by_count else "lines"
-            line = Scatter(x=x.tolist(), y=y.tolist(), name=name, mode=mode, line={"color": COLOURS[i + 1]})
+            style = {"color": COLOURS[i + 1], "dash": _dash(name, "dash", "solid")}
+            line = Scatter(x=x.tolist(), y=y.tolist(), name=name, mode=mode, line=style, legend=legend,
+                           showlegend=len(panel.lines) > 1)  # fmt: skip
             figure.add_trace(line, row=row + 1, col=col + 1)
-        figure.update_xaxes(title_text=panel.across, row=row + 1, col=col + 1)
-    figure.update_layout(title=title, template="simple_white", height=800)
+        whole = {"tickformat": "d"} if panel.by_count else {"range": [0, 1]}
+        figure.update_xaxes(title_text=panel.across, row=row + 1, col=col + 1, **whole)
+        right = float(figure.layout[f"xaxis{k + 1 if k else ''}"].domain[1])
+        top = float(figure.layout[f"yaxis{k + 1 if k else ''}"].domain[1])
+        place = {"x": right, "y": top, "xanchor": "right", "yanchor": "top", "bgcolor": "rgba(255,255,255,0.7)"}
+        if panel.title == "objective":  # F rises: its free corner is the lower one
+            place |= {"y": float(figure.layout.yaxis.domain[0]), "yanchor": "bottom"}
+        figure.update_layout({legend: place})
+    figure.update_yaxes(zeroline=True, zerolinecolor="#6b7280", zerolinewidth=1, gridcolor="#e5e7eb", showgrid=True)
+    figure.update_layout(
+        title="<br>".join(lines), template="simple_white", height=820, margin={"t": 80 + 22 * len(lines), "r": 40}
+    )
     figure.write_html(str(file), include_plotlyjs=True, full_html=True)
+
+
+def _dash(name: str, dashed: str, plain: str) -> str:
+    """The objective is drawn dashed over what n rollouts make of it: where a table is unbiased both are seen."""
+    return dashed if name.startswith("F") and "n =" not in name else plain
