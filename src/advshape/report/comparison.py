@@ -79,12 +79,17 @@ class Difference:
     def from_json(cls, data: Mapping[str, Any], names: Mapping[str, str], confidence: float) -> Difference:
         """A pair or a yardstick of `Comparison.to_json`; `names` are the labels as the page shows them."""
         shown: dict[str, Any] = {name: np.array(data[name], dtype=float) for name in ("difference", "low", "high")}
+        shown["adjusted"] = np.array(data["p_adjusted"], dtype=float)
+        for name, values in shown.items():
+            if values.shape != (len(data["ks"]),):
+                raise AdvshapeError(
+                    f"the comparison is broken: {name!r} has {values.size} entries for {len(data['ks'])} attempts"
+                )
         shown |= {name: data[name] for name in ("paired", "prompts", "left_out", "method", "test")}
         return cls(
             names[data["first"]],
             names[data["second"]],
             np.array(data["ks"], dtype=np.int64),
-            adjusted=np.array(data["p_adjusted"], dtype=float),
             changes=data.get("changes"),
             crossing=data.get("crossing"),
             confidence=confidence,
@@ -113,13 +118,14 @@ class Difference:
 
 @dataclass(frozen=True, eq=False)
 class ComparisonData:
-    """Everything a comparison's page shows: runs (the reference first), differences, yardsticks, notes."""
+    """Everything a comparison's page shows: runs (the reference first), differences, notes, the k chosen before."""
 
     title: str
     runs: Sequence[ComparedRun]
     pairs: Sequence[Difference]
     yardsticks: Sequence[Difference]
     notes: Sequence[str] = ()
+    registered: Sequence[int] = ()
 
     @property
     def evaluations(self) -> list[EvaluationData]:
@@ -164,7 +170,9 @@ def comparison_data(comparison: Any) -> ComparisonData:
     title = f"{len(pairs)} runs against {runs[0].label}"
     if len(pairs) == 1:
         title = f"{pairs[0].second} against {pairs[0].first}"
-    return ComparisonData(title, runs, pairs, yardsticks, notes)
+    tested = data.get("tested", ())
+    registered = [] if list(tested) == list(data.get("ks", tested)) else list(tested)
+    return ComparisonData(title, runs, pairs, yardsticks, notes, registered)
 
 
 def _names(labels: Sequence[str]) -> dict[str, str]:

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from advshape.evaluation.log import Rollout
+from advshape.evaluation.readers.base import prompt_name
 from advshape.report.charts import Chart, curves_chart, histogram_chart
 from advshape.report.comparison import ComparedRun, ComparisonData, Difference, comparison_data
 from advshape.report.data import EvaluationData, ReportData
@@ -22,7 +24,7 @@ from advshape.report.render import check_free, render_template, write_new
 from advshape.report.rollouts import browser
 from advshape.report.text import short
 
-__all__ = ["comparison_charts", "render_comparison", "write_comparison"]
+__all__ = ["comparison_charts", "render_comparison", "save_comparison_figures", "write_comparison"]
 
 CASES = 12
 """Prompts of each kind that the page prints with completions; the browser has all."""
@@ -57,12 +59,16 @@ def write_comparison(
     return write_new(file, render_comparison(data), overwrite)
 
 
+def save_comparison_figures(comparison: Any, folder: str | os.PathLike[str], overwrite: bool = False) -> list[Path]:
+    """Write every figure of a comparison's page as PNG and SVG, and its data as CSV; returns the files."""
+    return save_charts(comparison_charts(comparison_data(comparison)), folder, overwrite)
+
+
 def render_comparison(data: ComparisonData) -> str:
     """The page as text."""
     logged = [item for item in data.evaluations if item.rollouts]
     rollouts, notes = browser(ReportData("", logged))
     shown = comparison_charts(data)
-    sources = [shlex.quote(run.source) for run in data.runs]
     return render_template(
         "comparison.html",
         {"charts": shown, **rollouts},
@@ -78,9 +84,22 @@ def render_comparison(data: ComparisonData) -> str:
         methods=list(dict.fromkeys(f"{pair.method}; {pair.test}" for pair in [*data.pairs, *data.yardsticks])),
         version_lists=[(f"Versions: {run.label}", run.versions) for run in data.runs if run.versions],
         recipes=[(f"Recipe of {run.label}, as it was run", run.recipe) for run in data.runs if run.recipe],
-        repeat=[("Compare again, from the logs", f"advshape report {' '.join(sources)} --html comparison.html")],
+        repeat=[("Compare again, from the logs", repeat_command(data))],
         has_rollouts=bool(rollouts["sources"]),
     )
+
+
+def repeat_command(data: ComparisonData) -> str:
+    """The command that makes this page again."""
+    seeds = {pair.second for pair in data.yardsticks}
+    words = ["advshape", "compare", *(run.source for run in data.runs if run.label not in seeds)]
+    for run in data.runs:
+        words += ["--yardstick", run.source] if run.label in seeds else []
+    for k in data.registered:
+        words += ["-k", str(k)]
+    if not all(pair.paired for pair in data.pairs):
+        words.append("--unpaired")
+    return shlex.join([*words, "--html", "comparison.html"])
 
 
 def comparison_charts(data: ComparisonData) -> list[Chart]:
@@ -146,37 +165,35 @@ def run_facts(run: ComparedRun) -> dict[str, Any]:
 
 def moved(data: ComparisonData, pair: Difference) -> dict[str, Any]:
     """The 2 x 2 of one pair, and its newly solved and newly lost prompts with completions of both runs."""
-    first, second = data.evaluation(pair.first), data.evaluation(pair.second)
+    sides = [data.evaluation(pair.first), data.evaluation(pair.second)]
+    # Comparisons name prompts with long ids in short.
+    rollouts = [{prompt_name(problem): group for problem, group in side.rollouts.items()} for side in sides]
     changes = pair.changes or {}
     lists = [
         {
             "title": f"Newly {word}: {pair.first} → {pair.second}",
             "total": len(changes[f"newly_{word}"]),
             "beyond_chance": changes["beyond_chance"][i],
-            "cases": [case(change, first, second) for change in changes[f"newly_{word}"][:CASES]],
+            "cases": [case(change, sides, rollouts) for change in changes[f"newly_{word}"][:CASES]],
         }
         for i, word in enumerate(("solved", "lost"))
     ]
     cells = {"11": changes["both"], "00": changes["neither"], "01": lists[0]["total"], "10": lists[1]["total"]}
-    return {
-        "first": first.label,
-        "second": second.label,
-        "n": (first.curve.n, second.curve.n),
-        "cells": cells,
-        "lists": lists,
-    }
+    labels = {"first": pair.first, "second": pair.second, "n": [side.curve.n for side in sides]}
+    return {**labels, "cells": cells, "lists": lists}
 
 
-def case(change: Mapping[str, Any], first: EvaluationData, second: EvaluationData) -> dict[str, Any]:
+def case(
+    change: Mapping[str, Any], sides: Sequence[EvaluationData], rollouts: Sequence[Mapping[str, Sequence[Rollout]]]
+) -> dict[str, Any]:
     """One prompt that moved, with a few completions of each side, right ones first."""
-    sides = []
-    for item, (right, judged) in ((first, change["first"]), (second, change["second"])):
-        rollouts: Sequence[Any] = item.rollouts.get(change["problem"], ())
-        few = sorted(rollouts, key=lambda rollout: rollout.outcome != "right")[:COMPLETIONS]
-        shown = [(r.outcome.replace("_", " "), cut(r.completion), cut(r.reason)) for r in few]
-        sides.append({"label": item.label, "count": f"{right} of {judged} right", "rollouts": shown})
+    shown = []
+    for side, groups, (right, judged) in zip(sides, rollouts, (change["first"], change["second"]), strict=True):
+        few = sorted(groups.get(change["problem"], ()), key=lambda rollout: rollout.outcome != "right")[:COMPLETIONS]
+        texts = [(r.outcome.replace("_", " "), cut(r.completion), cut(r.reason)) for r in few]
+        shown.append({"label": side.label, "count": f"{right} of {judged} right", "rollouts": texts})
     p = f"Fisher's p = {change['p']:.2g}"
-    return {"id": short(change["problem"], 90), "prompt": cut(change["prompt"]), "p": p, "sides": sides}
+    return {"id": short(change["problem"], 90), "prompt": cut(change["prompt"]), "p": p, "sides": shown}
 
 
 def cut(text: str) -> str:

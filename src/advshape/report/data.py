@@ -68,10 +68,14 @@ class ReportData:
 def read_run(directory: str | os.PathLike[str]) -> ReportData:
     """A run directory (recipe.toml, metrics.jsonl, rollouts.jsonl, summary.json, evaluation/), finished or not.
 
+    A folder that `advshape evaluate` wrote, or a rollout log, gives its evaluations alone.
+
     Raises AdvshapeError when it holds neither a recipe nor an evaluation. What an unfinished run lacks is
     said in the notes.
     """
     path = Path(directory)
+    if path.is_file():
+        return ReportData(path.name, read_evaluations(path, short(path.name)))
     if not path.is_dir():
         raise AdvshapeError(f"there is no run directory {path}; `advshape train` and `advshape evaluate` make one")
     recipe = path / "recipe.toml"

@@ -63,10 +63,21 @@ def draw_chart(chart: Chart) -> Any:
     named += [(axes.containers[i], trace["name"]) for i, trace in enumerate(bars)]
     _dress(axes, chart["layout"])
     if len(named) > 1 and chart["layout"].get("showlegend", True):
-        legend = axes.legend([handle for handle, _ in named], [" "] * len(named), frameon=False, fontsize=8)
-        for text, (_, name) in zip(legend.get_texts(), named, strict=True):
-            _plain(text, name)
+        _add_legend(figure, axes, named)
     return figure
+
+
+def _add_legend(figure: Any, axes: Any, named: Sequence[tuple[Any, str]]) -> None:
+    """A legend in the axes, or below them where it is long: the figure grows by it."""
+    handles, blank = [handle for handle, _ in named], [" "] * len(named)
+    long = len(named) > 6 or max(len(name) for _, name in named) > 50
+    if long:
+        figure.set_figheight(figure.get_figheight() + 0.2 * len(named))
+        legend = figure.legend(handles, blank, frameon=False, fontsize=8, loc="outside lower center")
+    else:
+        legend = axes.legend(handles, blank, frameon=False, fontsize=8)
+    for text, (_, name) in zip(legend.get_texts(), named, strict=True):
+        _plain(text, name)
 
 
 def _draw_line(axes: Any, trace: Mapping[str, Any]) -> Any:

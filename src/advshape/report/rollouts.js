@@ -1,7 +1,7 @@
 "use strict";
 // Rollouts by group: a list of groups of which only the visible rows exist, and the rollouts of the chosen group.
 const HEIGHT = 52;
-const PAGE = 64;
+const PAGE = 32;
 const state = { source: 0, kind: "all", verdict: "all", sort: "given", query: "", only: null, rows: [], selected: -1, order: { name: "#", down: false } };
 const source = () => payload.sources[state.source];
 const rate = (count) => (count && count[1] ? count[0] / count[1] : NaN);
