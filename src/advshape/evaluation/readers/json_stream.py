@@ -15,6 +15,7 @@ __all__ = ["JsonStream"]
 
 CHUNK = 2**20
 LARGEST = 256 * 2**20
+UNCHECKED = 8 * 2**20
 SPACE = re.compile(r"[ \t\n\r]*")
 STRUCTURE = re.compile(r'["{}\[\]]')
 STRING_END = re.compile(r'[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
@@ -37,8 +38,8 @@ class JsonStream:
         self._at = 0
         self._lines = 1
         self._ended = False
-        self._waiting = False
         self._waiting = True
+        self._first = False
 
     @property
     def place(self) -> str:
@@ -130,9 +131,8 @@ class JsonStream:
             try:
                 value, end = DECODER.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
-                inside = error.pos < len(self._text) - 16 and not error.msg.startswith("Unterminated")
-                if inside or not self._fill():
-                    self._fail("the file ends in the middle of a value" if self._ended and not inside else error.msg)
+                if self._broken(error):
+                    self._complain(error)
             except (ValueError, RecursionError) as error:
                 self._fail(str(error)[:100])
             else:
@@ -141,10 +141,20 @@ class JsonStream:
                     return value
 
     def _skip(self) -> None:
+        """Go past a value; one of more than 8 MiB without decoding, and so without checking it."""
         start = self._peek()
-        if start not in ('"', "{", "["):
-            self._decoded()
-            return
+        while start not in ('"', "{", "[") or len(self._text) - self._at <= UNCHECKED:
+            try:
+                _, end = DECODER.raw_decode(self._text, self._at)
+            except json.JSONDecodeError as error:
+                if self._broken(error):
+                    self._complain(error)
+            except (ValueError, RecursionError) as error:
+                self._fail(str(error)[:100])
+            else:
+                if end < len(self._text) or not self._fill():
+                    self._at = end
+                    return
         depth = 0
         while True:
             found = STRUCTURE.search(self._text, self._at)
@@ -161,6 +171,15 @@ class JsonStream:
                 depth += 1 if sign in "{[" else -1
             if depth == 0:
                 return
+
+    def _broken(self, error: json.JSONDecodeError) -> bool:
+        """Whether a decoding error is final; if it lies at the end of what was read so far, reads on."""
+        inside = error.pos < len(self._text) - 16 and not error.msg.startswith("Unterminated")
+        return inside or not self._fill()
+
+    def _complain(self, error: json.JSONDecodeError) -> NoReturn:
+        at_end = self._ended and error.pos >= len(self._text) - 16
+        self._fail("the file ends in the middle of a value" if at_end else error.msg)
 
     def _skip_string(self) -> None:
         while True:

@@ -56,13 +56,17 @@ def _csv_rows(context: Context) -> Iterator[tuple[str, Mapping[str, Any], Conten
             context.fail(f"the first line has to name the columns, each once, got {listed(header)}", "line 1")
         reader = csv.reader(tail, delimiter=sign, strict=True)
         while True:
+            before = reader.line_num
             try:
                 row = next(reader, None)
             except csv.Error as error:
-                if "unexpected end" in str(error) and not tail.complete:
+                unclosed = "unexpected end" in str(error)
+                if unclosed and not tail.complete and reader.line_num == before + 1:
                     context.skip("half-written last row", f"line {reader.line_num + 1}")
                     return
-                context.fail(f"no CSV ({error})", f"line {reader.line_num + 1}")
+                # an open quote may have swallowed many rows, so this is not taken for a half-written one
+                message = "a quoted cell that is never closed begins here" if unclosed else f"no CSV ({error})"
+                context.fail(message, f"line {before + 2}")
             except EOFError:
                 context.skip("gzip stream that ends early", f"after line {reader.line_num + 1}")
                 return
