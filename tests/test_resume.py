@@ -15,8 +15,8 @@ pytest.importorskip("trl")
 from advshape.cli import main
 from advshape.training.rundir import RunDirectory, read_jsonl
 
-# two passes over 12 problems (a permutation each), a generation that serves two steps, checkpoints at odd steps
-SETTINGS = ["task.train_problems=12", "trainer.max_steps=10", "trainer.per_device_train_batch_size=32",
+# two passes over 20 problems (a permutation each, 10 steps), a generation serves two steps, checkpoints at odd steps
+SETTINGS = ["task.train_problems=20", "trainer.max_steps=18", "trainer.per_device_train_batch_size=32",
             "trainer.gradient_accumulation_steps=1", "trainer.steps_per_generation=2", "trainer.save_steps=3",
             "trainer.num_generations=16", "trainer.save_total_limit=2", "evaluation.count=3",
             "evaluation.n=8"]  # fmt: skip
@@ -52,11 +52,6 @@ def killed(arguments, path, after):
     return alive
 
 
-def wait_for_step(path, step):
-    while not any(line["step"] >= step for line in read_jsonl(RunDirectory(path).metrics)):
-        time.sleep(0.02)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread():
     """Sums over several threads have other last bits."""
@@ -77,8 +72,8 @@ def whole(tmp_path_factory):
 
 def test_every_step_is_there_once(whole):
     metrics, rollouts, *_ = whole
-    assert [line["step"] for line in metrics] == list(range(1, 11))
-    assert len(rollouts.splitlines()) == 5 * 64
+    assert [line["step"] for line in metrics] == list(range(1, 19))
+    assert len(rollouts.splitlines()) == 9 * 64
 
 
 def test_killed_in_the_second_epoch(whole, tmp_path):
@@ -88,16 +83,16 @@ def test_killed_in_the_second_epoch(whole, tmp_path):
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
     try:
         deadline = time.monotonic() + 240
-        while RunDirectory(path).last_checkpoint() is None or not any(
-            line["step"] >= 7 for line in read_jsonl(RunDirectory(path).metrics)
-        ):
+        while (RunDirectory(path).last_checkpoint() or (None, 0))[1] < 12:
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.02)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    assert RunDirectory(path).last_checkpoint()[1] % 2 == 0, "a checkpoint amid a generation cannot be continued"
+    _, step = RunDirectory(path).last_checkpoint()
+    assert 10 < step < 18, "amid the second pass"
+    assert step % 2 == 0, "a checkpoint amid a generation cannot be continued"
     assert main(["train", "--resume", str(path), "--quiet"]) == 0
     assert result(path) == whole
     assert RunDirectory(path).summary()["training"]["sittings"] == 2
