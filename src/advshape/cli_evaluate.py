@@ -65,10 +65,9 @@ def _add_server(group: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Sample what is missing, print the numbers."""
-    from advshape.evaluation.engine import SamplingFailed, check_rollouts
+    from advshape.evaluation.engine import SamplingFailed
 
-    for temperature in options.temperature:
-        check_rollouts(options.n, temperature)
+    _check(options)
     try:
         results, out = _evaluated(options)
     except SamplingFailed as error:
@@ -83,6 +82,24 @@ def run(options: argparse.Namespace) -> int:
     if options.plot:
         print(f"drawn: {_draw(results, options.plot)}", file=sys.stderr)
     return DONE
+
+
+def _check(options: argparse.Namespace) -> None:
+    """What can be refused before a model is loaded or a server asked."""
+    from advshape.errors import AdvshapeError
+    from advshape.evaluation.engine import SamplingSettings, check_rollouts
+    from advshape.evaluation.evaluate import check_request
+
+    limit = 1 if options.max_new_tokens is None else options.max_new_tokens
+    for temperature in options.temperature:
+        check_rollouts(options.n, temperature)
+        SamplingSettings(temperature=temperature, top_p=options.top_p, max_new_tokens=limit)
+    check_request(options.count, options.batch_size, options.out)
+    if options.plot:
+        import matplotlib  # noqa: F401  (missing packages are said now, not after hours of sampling)
+
+        if options.plot.parent.is_file():
+            raise AdvshapeError(f"{options.plot.parent} is a file; {options.plot.name} needs a folder")
 
 
 def _evaluated(options: argparse.Namespace) -> tuple[list[Evaluation], tuple[Path, Path]]:
@@ -109,7 +126,6 @@ def _local(options: argparse.Namespace) -> tuple[Any, Any, str]:
     """(model, tokenizer, name) in this process."""
     from advshape.cli_quiet import no_deprecation_notes, no_foreign_bars
     from advshape.errors import AdvshapeError
-    from advshape.evaluation.evaluate import check_folder
     from advshape.training.models import find_model, load_model
 
     given = [f"--{name.replace('_', '-')}" for name in SERVER_OPTIONS if getattr(options, name) is not None]
@@ -118,7 +134,6 @@ def _local(options: argparse.Namespace) -> tuple[Any, Any, str]:
     if not options.model:
         raise AdvshapeError("give a MODEL, or --server URL")
     source = find_model(options.model)
-    check_folder(options.out)
     no_deprecation_notes()
     no_foreign_bars()
     return *load_model(source), options.model

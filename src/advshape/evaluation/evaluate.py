@@ -123,7 +123,7 @@ def evaluate(
         SamplingFailed: the server, the disk or the memory gave out; the log keeps what was sampled before.
     """
     check_rollouts(n, temperature)
-    check_folder(out)
+    check_request(count, batch_size, out)
     problems = _problems(task, split, count, problems_seed)
     engine = open_engine(model, tokenizer, batch_size)
     settings = SamplingSettings(
@@ -208,11 +208,17 @@ def evaluation_paths(out: str | os.PathLike[str]) -> tuple[Path, Path]:
     return path / "rollouts.jsonl", path / "summary.json"
 
 
-def check_folder(out: str | os.PathLike[str] | None) -> None:
-    """Raise when the folder belongs to something else than evaluations.
+def check_request(count: int, batch_size: int, out: str | os.PathLike[str] | None) -> None:
+    """Raise when the request cannot come to a number, or its folder belongs to something else than evaluations.
 
-    Other evaluations may lie in it: the settings in each rollout's key tell them apart.
+    Other evaluations may lie in the folder: the settings in each rollout's key tell them apart.
     """
+    if count < 2:
+        raise AdvshapeError(
+            f"an evaluation needs problems, at least 2 for an interval, got count={count}; 256 is usual"
+        )
+    if batch_size < 1:
+        raise AdvshapeError(f"batch_size must be 1 or more rollouts, got {batch_size}")
     if out is None:
         return
     log, _ = evaluation_paths(out)
@@ -239,12 +245,10 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
 
 
 def _problems(task: Task, split: Literal["train", "heldout"], count: int, seed: int) -> Sequence[Problem]:
-    """At least two problems with distinct ids."""
+    """The problems, as many as were asked for, with distinct ids."""
     problems = task.problems(split, count, seed)
-    if len(problems) < 2:
-        raise AdvshapeError(
-            f"an evaluation needs problems, at least 2 for an interval, got count={count}; 256 is usual"
-        )
+    if len(problems) < count:
+        raise AdvshapeError(f"the task {task.name!r} gave {len(problems)} problems, asked for {count}; ask for fewer")
     twice = [name for name, times in Counter(problem.id for problem in problems).items() if times > 1]
     if twice:
         raise AdvshapeError(f"the task {task.name!r} gave problem {twice[0]!r} more than once; ids must be distinct")
