@@ -63,6 +63,11 @@ def test_dry_run_prints_a_recipe_that_gives_the_same_plan(here, capsys):
         (["objective={trainer='mine'}"], ["stock"]),
         (["objective={}"], ["exactly one"]),
         (["objective.scale=max"], ["'max'", "rms"]),
+        (["objective.real=layercake"], ["[objective]", "'layercake'", '"layer_cake"']),
+        (["objective.bounds=[0, 1]"], ["bounds", 'real="layer_cake"']),
+        (["objective={estimator='nsr', real='layer_cake'}"], ["A-(0)", "bounds"]),
+        (["objective={estimator='nsr', real='layer_cake', bounds=[1, 0]}"], ["low <= high"]),
+        (["objective={trainer='stock', real='layer_cake'}"], ["'real'"]),
         (["trainer.per_device_train_batch_size=101"], ["num_generations=16", "multiple of 16"]),
         (["trainer.max_steps=-1"], ["max_steps", "train_problems"]),
         (["trainer.learning_rate=fast"], ["learning_rate", "number", "'fast'"]),
@@ -94,6 +99,32 @@ def test_options_that_change_the_objective_are_told(here, capsys):
     _, out, _ = dry_run(capsys, "objective={trainer='stock'}", "trainer.scale_rewards=none")
     assert "TRL's own GRPO advantages" in out
     assert "scale_rewards='none' acts" in out
+
+
+def test_real_rewards_reach_the_trainer(here, capsys, monkeypatch):
+    """The recipe's words, down to TRL's constructor; the resolved recipe keeps them."""
+    from advshape.training import parts, run
+    from advshape.training.rundir import RunDirectory
+
+    overrides = ["objective={estimator='nsr', real='layer_cake', bounds=[0, 1]}"]
+    code, out, _ = dry_run(capsys, *overrides)
+    assert code == 0
+    assert "rewards    real = 'layer_cake', bounds = [0, 1]" in out
+    assert tomllib.loads(out.partition("\nmodel  ")[0])["objective"]["bounds"] == [0, 1]
+    given = {}
+
+    class Reached(Exception):
+        pass
+
+    def trainer(**named):
+        given.update(named)
+        raise Reached
+
+    monkeypatch.setattr(parts, "trainer_class", lambda stock: trainer)
+    plan = make_plan(load_recipe("countdown", [*overrides, "task.train_problems=32"]))
+    with pytest.raises(Reached):
+        run._trainer("model", "tokenizer", plan, RunDirectory(here / "run"))
+    assert (given["estimator"].name, given["real"], given["bounds"]) == (plan.estimator.name, "layer_cake", [0, 1])
 
 
 def test_existing_directory(here, capsys):

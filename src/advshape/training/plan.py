@@ -19,6 +19,7 @@ from advshape.training.recipe import OWNED_TRAINER_KEYS, Recipe, check_keys, wit
 
 TASK_KEYS = ("name", "train_problems", "seed")
 STOCK_KEYS = ("trainer",)
+REWARD_KEYS = ("real", "bounds")  # of [objective]: what the trainer does with real-valued rewards
 HARDWARE_KEYS = ("use_cpu", "bf16", "fp16")
 
 
@@ -41,6 +42,11 @@ class Plan:
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
 
+    @property
+    def rewards(self) -> dict[str, Any]:
+        """What ``[objective]`` says of real-valued rewards, as the trainer takes it: ``real`` and ``bounds``."""
+        return {key: self.recipe.objective[key] for key in REWARD_KEYS if key in self.recipe.objective}
+
     def describe(self) -> str:
         """The plan for a person: what ``--dry-run`` prints below the resolved recipe."""
         n = self.config["num_generations"]
@@ -52,6 +58,8 @@ class Plan:
             f"batch      {self.prompts_per_batch} prompts x {n} rollouts for each generation",
             f"steps      {_steps(self.config)}",
         ]
+        if self.rewards:
+            lines.insert(3, f"rewards    {', '.join(f'{key} = {value!r}' for key, value in self.rewards.items())}")
         lines += [f"note       {note}" for note in self.notes]
         lines += [f"warning    {text}" for text in self.warnings]
         return "\n".join(lines)
@@ -61,8 +69,8 @@ def make_plan(recipe: Recipe) -> Plan:
     """Resolve and check a recipe.
 
     Raises ``AdvshapeError`` for: unknown ``GRPOConfig`` fields, estimators, tasks, models or parameters (with
-    the nearest name), a group smaller than the estimator allows, K above n, batches that do not hold whole
-    groups, and values that TRL refuses.
+    the nearest name), a group smaller than the estimator allows, K above n, real-valued rewards without a bound
+    that the estimator needs, batches that do not hold whole groups, and values that TRL refuses.
     """
     recipe = with_defaults(recipe)
     estimator = resolve_objective(recipe.objective)  # cheap checks first: TRL takes seconds to import
@@ -73,6 +81,7 @@ def make_plan(recipe: Recipe) -> Plan:
     check_batches(config)
     if estimator is not None:
         check_group(estimator, config["num_generations"])
+        check_rewards(recipe.objective, estimator, config["num_generations"])
     lora_config(recipe.model.get("lora"))
     prompts = generation_batch(config) // config["num_generations"]
     problems = recipe.task.get("train_problems") or _problems_needed(config, prompts)
@@ -179,7 +188,7 @@ def resolve_objective(objective: Mapping[str, Any]) -> advshape.AdvantageEstimat
                 f'[objective] trainer = {objective["trainer"]!r}: only "stock" (TRL\'s own GRPOTrainer)'
             )
         return None
-    parameters = {key: value for key, value in objective.items() if key != "scale"}
+    parameters = {key: value for key, value in objective.items() if key not in ("scale", *REWARD_KEYS)}
     scale = objective.get("scale", "rms")
     if scale not in ("rms", "none"):
         raise AdvshapeError(f"[objective] scale = {scale!r}; allowed: \"rms\" or \"none\"")  # fmt: skip
@@ -194,6 +203,16 @@ def check_group(estimator: advshape.AdvantageEstimator, n: int) -> None:
             f"set [trainer] num_generations = {estimator.smallest_n} or more, or choose a smaller k"
         )
     estimator.table(n)
+
+
+def check_rewards(objective: Mapping[str, Any], estimator: advshape.AdvantageEstimator, n: int) -> None:
+    """Raise when the estimator cannot take real-valued rewards as ``[objective] real`` and ``bounds`` say."""
+    from advshape.adapters.trl_options import check_real
+
+    try:
+        check_real(estimator, objective.get("real"), objective.get("bounds"), range(estimator.smallest_n, n + 1))
+    except AdvshapeError as error:
+        raise AdvshapeError(f"[objective] {error}") from None
 
 
 def make_task(table: Mapping[str, Any]) -> Task:

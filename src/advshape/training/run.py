@@ -177,7 +177,7 @@ def _trainer(model: Any, tokenizer: Any, plan: Plan, directory: RunDirectory) ->
     problems = plan.task.problems("train", plan.train_problems, plan.recipe.task.get("seed", 0))
     judge = parts.Judge(plan.task, problems)
     rows = [{"prompt": problem.prompt, "problem_id": problem.id} for problem in problems]
-    own = {} if plan.estimator is None else {"estimator": plan.estimator}
+    own = {} if plan.estimator is None else {"estimator": plan.estimator, **plan.rewards}
     trainer = parts.trainer_class(stock=plan.estimator is None)(
         model=model,
         reward_funcs=judge,
