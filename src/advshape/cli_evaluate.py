@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["add", "text"]
 
 FIGURES = (".png", ".svg")
-DONE, FAILED = 0, 1
+DONE, FAILED, STOPPED = 0, 1, 130
 
 
 def add(commands: Any) -> None:
@@ -73,6 +73,9 @@ def run(options: argparse.Namespace) -> int:
     except SamplingFailed as error:
         print(f"advshape: {error}", file=sys.stderr)
         return FAILED
+    except KeyboardInterrupt:
+        print("advshape: stopped; the same command goes on with what is in the log", file=sys.stderr)
+        return STOPPED
     summaries = [result.to_json() for result in results]
     if options.json:
         print(json.dumps(summaries[0] if len(results) == 1 else _several(results), indent=1))
