@@ -255,7 +255,7 @@ ESCAPES = {
     "reading passwords": "any_of(lambda: open('/etc/passwd').read(), lambda: open('/etc/shadow').read())",
     "reading the project": "open(HERE).read()",
     "proc": "any_of(lambda: os.listdir('/proc'), lambda: os.listdir('/sys'), lambda: os.listdir('/run'))",
-    "the machine's log": "any_of(lambda: open('/dev/mem', 'rb'), lambda: open('/dev/kmsg'), lambda: call(103, 10, 0, 0))",
+    "the log": "any_of(lambda: open('/dev/mem', 'rb'), lambda: open('/dev/kmsg'), lambda: call(103, 9, 0, 0))",
     "a disk": "os.mknod('/box/disk', 0o60600, os.makedev(254, 0))",
     "writing the root": "any_of(lambda: open('/escape', 'w'), lambda: os.mkdir('/usr/x'), lambda: os.mkdir('/dev/x'))",
     "writing python": "open(os.__file__, 'a')",
@@ -561,6 +561,28 @@ def test_root_renamed_in_a_user_namespace_is_bound_by_nothing(monkeypatch):
     limits = Limits(seconds=30, memory=256, threads=8)
     verdict = sandbox.run_job(sandbox.PROBE, limits, "user")
     assert "result['threads']" in verdict.reason or "did not start" in verdict.reason
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="everything else here already runs as somebody else than root")
+def test_somebody_else_than_root_has_a_sandbox_too():
+    """In a user namespace: the same probe, an honest program, and a fork bomb."""
+    package = str(Path(sandbox.__file__).parents[2])
+    code = f"""
+import sys; sys.path.insert(0, {package!r})
+from advshape.tasks.sandbox import Limits, check_sandbox, judge_job
+assert sys.version_info >= (3, 11)
+print(check_sandbox())
+for source in ("def f(x): return x + 1", "import os\\nwhile True: os.fork()"):
+    job = dict(kind="functions", names=["f"], setup="", after="", tests=["assert f(3) == 4"], source=source)
+    print(judge_job(job, Limits(seconds=5)).outcome)
+"""
+    for python in (sys.executable, "/usr/bin/python3"):
+        with contextlib.suppress(PermissionError, FileNotFoundError):
+            ran = subprocess.run([python, "-c", code], user=65534, group=65534, extra_groups=[], cwd="/", text=True,
+                                 capture_output=True, timeout=180, env={"PATH": os.environ["PATH"]})  # fmt: skip
+            assert ran.stdout.split() == ["user", "right", "wrong"], ran.stderr
+            return
+    pytest.skip("no Python that another user may run")
 
 
 @pytest.mark.parametrize("change", [{"seconds": 0}, {"memory": 1}, {"output": 1.5}, {"threads": 0}, {"disk": -1}])

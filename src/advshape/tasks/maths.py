@@ -42,8 +42,9 @@ class Maths:
         workers: verdicts at a time; None: one for each processor.
 
     The answer of a row is what follows the last ``####``, else what the last ``\\boxed{}`` holds, else the whole text
-    (a ``solution`` without a box is an error). A completion is right iff math-verify finds an answer in it (the
-    last box before anything else) that is equal to it as mathematics: 1/2, 0.5 and \\frac12 are one answer.
+    (a ``solution`` without a box is an error). A completion is right iff math-verify finds an answer that is equal
+    to it as mathematics (1/2, 0.5 and \\frac12 are one answer) in the completion's last box, or in its text if it
+    has no box.
     A verifier that raises, crashes or takes longer than ``seconds`` gives ``not_judged``.
 
     Raises:
@@ -101,7 +102,10 @@ class Maths:
         answer = problem.data.get("answer")
         if not isinstance(answer, str):
             return Verdict("not_judged", "the problem has no answer")
-        question = {"answer": answer, "completion": text[-LONGEST:], "seconds": self.seconds}
+        text = text[-LONGEST:]
+        box = last_boxed(text)
+        given = text if box is None else f"\\boxed{{{box}}}"
+        question = {"answer": answer, "completion": given, "seconds": self.seconds}
         try:
             outcome, reason = self._pool.ask(question, self.seconds + SPARE_SECONDS)
         except WorkerFailed as error:
