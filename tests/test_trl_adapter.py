@@ -6,6 +6,7 @@ are of the order 1e-2, so weights agree to 1e-6. A wrong objective differs by mo
 """
 
 import dataclasses
+import functools
 import json
 import logging
 import math
@@ -460,12 +461,18 @@ def test_the_warning_comes_at_construction(tmp_path):
 def test_the_documentation_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     page = (Path(__file__).parent.parent / "docs" / "trl.md").read_text()
-    example, hook = (block.split("```")[0] for block in page.split("```python\n")[1:])
+    example, hook, history = (block.split("```")[0] for block in page.split("```python\n")[1:])
     names = {"torch": torch}
     exec(example, names)
     assert names["trainer"].state.global_step == 2
     exec(hook, names)
     assert issubclass(names["MyTrainer"], SurrogateGRPOTrainer)
+    exec(history, names)
+    rest = {"model": model(), "reward_funcs": right, "processing_class": tokenizer(), "train_dataset": dataset()}
+    made = names["make_trainer"](names["Prioritised"], args=config(tmp_path, max_steps=3), **rest)
+    made.train()
+    assert len(made.history) == 8
+    assert made.history.visits(made.train_dataset["prompt"]).sum() == 12
 
 
 # two processes
@@ -499,7 +506,10 @@ class Told(SurrogateGRPOTrainer):
 def work(folder, processes):
     """12 rollouts in groups of 4 on 1 process, or 6 on each of 2: the middle group lies on both."""
     given = {"per_device_train_batch_size": 12 // processes, "num_generations": 4, "max_steps": 4}
-    made = trainer(Told, folder, estimator="rloo", rewards=judged, rollout=recorded, **given)
+    made = trainer(
+        functools.partial(Told, history=adv.PromptHistory()), folder, estimator="rloo", rewards=judged,
+        rollout=recorded, **given,
+    )  # fmt: skip
     assert made.accelerator.num_processes == processes
     made.train()
     log = [{k: v for k, v in entry.items() if k.startswith("advshape/")} for entry in made.state.log_history]
@@ -508,6 +518,7 @@ def work(folder, processes):
         "told": made.told,
         "log": log,
         "advantages": list(made._logs["advantages"]),
+        "history": made.history.state_dict(),
     }
     with open(f"{folder}/{processes}-{made.accelerator.process_index}.json", "w") as file:
         json.dump(result, file)
@@ -537,6 +548,7 @@ def test_two_processes_do_what_one_does(tmp_path):
         torch.testing.assert_close(torch.tensor(two["weights"]), torch.tensor(one["weights"]), rtol=0, atol=1e-6)
         assert two["told"] == one["told"]
         assert two["advantages"] == one["advantages"]
+        assert two["history"] == one["history"]
     assert any(one["advantages"])
     assert first["log"] == one["log"]
 
