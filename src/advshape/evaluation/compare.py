@@ -134,7 +134,7 @@ def compare(
     >>> after = Run("after", "b.jsonl", Counts.of("abcdef", [1, 1, 2, 2, 4, 4], [4] * 6))
     >>> found = compare([before, after], registered=[1])
     >>> found.pairs[0].difference.round(3), found.pairs[0].p.round(3)
-    (array([0.25 , 0.306, 0.333]), array([0.062,   nan,   nan]))
+    (array([0.25 , 0.306, 0.333]), array([0.031,   nan,   nan]))
     """
     everyone = [*runs, *yardsticks]
     _check(runs, everyone)

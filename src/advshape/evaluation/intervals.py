@@ -31,6 +31,9 @@ NEAR = 4
 FEW = 10
 """Successes (or failures) below which Poisson's limit may take the place of Wilson's end."""
 
+FEW_CLUSTERS = 0.8
+"""Clusters unlike the others, in all, below which prompts of a cluster are taken to go together."""
+
 
 class Interval(NamedTuple):
     """A mean over prompts with both ends of its interval; each of shape (K,)."""
@@ -52,9 +55,10 @@ def mean_interval(
     end solves Wilson's equation |m - p| = q sqrt(p (1 - p) / N) with Student's quantile q, with two changes
     near 0 (and, mirrored, near 1), where few prompts carry the mean and s itself is hardly known:
 
-    - the end away from 0 takes N no larger than the number of prompts when they solved fewer than 4
-      (of clustered prompts, only as many count as would be independent);
-    - the end towards 0 is no higher than Poisson's limit for m N successes when these are fewer than 10.
+    - the end away from 0 takes N no larger than the number of prompts when they solved fewer than 4 (of
+      clustered prompts only as many as would be independent, and near 0 only the clusters);
+    - the end towards 0 is no higher than Poisson's limit for m N successes when these are fewer than 10; its
+      level is 5/4 of 1 - confidence up to 3 successes, where the other end cannot fail.
 
     Args:
         values: (M, K), each column one quantity in [0, 1], each row one prompt.
@@ -74,6 +78,9 @@ def mean_interval(
     with np.errstate(divide="ignore", invalid="ignore"):
         prompts = np.where(error > 0, len(values) * alone**2 / error**2, units)
     prompts = np.clip(prompts, units, len(values))
+    # Whether prompts of a cluster go together shows only where some clusters are unlike the others.
+    unlike = units * np.minimum(mean, 1 - mean)
+    prompts = units * (prompts / units) ** np.minimum(unlike / FEW_CLUSTERS, 1)
     q, level = t_quantile(confidence, units - 1), 1 - confidence if tail is None else tail
     low = _lower_end(mean, error, prompts, q, level)
     high = 1 - _lower_end(1 - mean, error, prompts, q, level)
@@ -93,7 +100,8 @@ def _lower_end(mean: Floats, error: Floats, prompts: Floats, q: float, tail: flo
     half = q * np.sqrt(spread / size + q**2 / (4 * size**2))
     low = (mean + q**2 / (2 * size) - half) * shrink
     successes = mean * size
-    poisson = gammaincinv(np.maximum(successes, 1e-9), tail) / size
+    alone = np.clip(4 - successes, 0, 1)  # the other end cannot fail there, so this one may fail more often
+    poisson = gammaincinv(np.maximum(successes, 1e-9), tail * (1 + alone / 4)) / size
     low = np.where(successes < FEW, np.minimum(low, poisson), low)
     return np.where(mean > 0, np.maximum(low, 0), 0)
 
