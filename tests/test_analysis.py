@@ -86,6 +86,26 @@ def test_error_by_another_quadrature():
     assert row.second_moment == pytest.approx(quad(noise, 0, 1)[0], rel=1e-9)
 
 
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 1.0])
+def test_error_of_a_batch_by_simulation(overlap):
+    """Prompts with gradients of unit length, one direction shared in part; noise of each group in fresh directions."""
+    table, target, rng, signal = adv.estimator("grpo").table(6), adv.PassAtK(3), np.random.default_rng(2), 4.0
+    for prompts in (1, 5):
+        rho = rng.beta(0.5, 1.0, (40_000, prompts))
+        d = rho * (1 - rho) * (table.surrogate().derivative(rho) - target.derivative(rho))
+        shared = np.sqrt(overlap) * d.mean(1)
+        own = (np.sqrt(1 - overlap) * d / prompts) ** 2  # orthogonal directions: squares add
+        noise = table.second_moment(rho) / signal / prompts**2
+        each = shared**2 + own.sum(1) + noise.sum(1)
+        found = float(analysis.batch_error(table, target, prompts, signal, overlap, PRIOR))
+        assert found == pytest.approx(each.mean(), abs=4 * each.std() / 200)
+    if overlap:
+        limit = analysis.batch_error(table, target, [1e6, 1e9], signal, overlap, PRIOR)
+        assert limit[0] == pytest.approx(limit[1], rel=1e-3)  # the mean bias stays
+    with pytest.raises(AdvshapeError, match="prompts >= 1"):
+        analysis.batch_error(table, target, 0)
+
+
 @pytest.mark.parametrize(("k", "n"), [(4, 8), (8, 16)])
 @pytest.mark.parametrize(
     ("build", "ratios", "spread"),
