@@ -43,9 +43,10 @@ HOSTILE = [
     "*{display:none}</style><style>@import url(https://example.invalid/x.css);",
     '=HYPERLINK("https://example.invalid","x")',
     "_starts with an underscore",
+    "<b>bold</b> $x^2$",
     "long" * 60_000,
 ]
-"""33 texts for completions, prompts, reasons and names."""
+"""34 texts for completions, prompts, reasons and names."""
 
 
 def write_log(path: Path, seed: int, shape: float, prompts: int, n: int, temperature: float = 1.0) -> Counts:

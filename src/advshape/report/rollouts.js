@@ -138,7 +138,11 @@ const rolloutTable = (rows) => {
   const parts = [make("div", { class: "scroll" }, make("table", {}, make("thead", {}, head), body))];
   if (numbered.length > PAGE) {
     const more = make("button", { type: "button", class: "more" }, "");
-    const say = () => { more.textContent = `${PAGE} more of ${numbered.length - body.rows.length}`; more.hidden = body.rows.length === numbered.length; };
+    const say = () => {
+      const rest = numbered.length - body.rows.length;
+      more.textContent = `show ${Math.min(PAGE, rest)} of ${rest} more`;
+      more.hidden = rest === 0;
+    };
     more.addEventListener("click", () => { add(body.rows.length + PAGE); say(); });
     say();
     parts.push(more);
