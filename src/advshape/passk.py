@@ -158,14 +158,25 @@ def _by_group(
 ) -> Floats:
     """Apply `value` once for each distinct pair (n, k)."""
     c, size, draws = _checked(correct, n, k)
+    if draws.ndim > 1 and not any(draws.strides[:-1]):
+        # One k for each column, the usual case: column by column there is less to sort.
+        columns = [_grouped(c[..., i], size[..., i], draws[..., i], value) for i in range(draws.shape[-1])]
+        return np.stack(columns, axis=-1) if columns else np.empty(c.shape)
+    return _grouped(c, size, draws, value)
+
+
+def _grouped(c: Floats, size: Floats, draws: Floats, value: Callable[[NDArray[np.int64], int, int], Floats]) -> Floats:
     out = np.full(c.shape, np.nan)
     known = ~np.isnan(c)
+    hits, sizes, ks = (a[known].astype(np.int64) for a in (c, size, draws))
     # One integer for each pair (n, k) sorts faster than pairs.
-    code = size[known].astype(np.int64) * (int(draws.max(initial=0)) + 1) + draws[known].astype(np.int64)
+    code = sizes * (int(ks.max(initial=0)) + 1) + ks
+    if code.size and (code == code[0]).all():
+        out[known] = value(hits, int(sizes[0]), int(ks[0]))
+        return out
     order = np.argsort(code, kind="stable")
     starts = np.flatnonzero(np.diff(code[order], prepend=-1))
     values = np.empty(code.shape)
-    hits, sizes, ks = (a[known].astype(np.int64) for a in (c, size, draws))
     for rows in np.split(order, starts[1:]) if order.size else []:
         values[rows] = value(hits[rows], int(sizes[rows[0]]), int(ks[rows[0]]))
     out[known] = values

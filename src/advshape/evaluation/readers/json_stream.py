@@ -17,6 +17,7 @@ CHUNK = 2**20
 LARGEST = 256 * 2**20
 UNCHECKED = 8 * 2**20
 SPACE = re.compile(r"[ \t\n\r]*")
+DELIMITERS = tuple(",:]} \t\n\r")
 STRUCTURE = re.compile(r'["{}\[\]]')
 STRING_END = re.compile(r'[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 DECODER = json.JSONDecoder()
@@ -105,7 +106,7 @@ class JsonStream:
 
     def _expect(self, sign: str) -> None:
         if self._peek() != sign:
-            self._fail(f"expected {sign!r}")
+            self._fail(f"expected {sign!r}" if self._peek() else "the file ends in the middle of a value")
         self._at += 1
 
     def _pass(self) -> None:
@@ -136,7 +137,7 @@ class JsonStream:
             except (ValueError, RecursionError) as error:
                 self._fail(str(error)[:100])
             else:
-                if end < len(self._text) or not self._fill():
+                if self._ends(end) or not self._fill():
                     self._at = end
                     return value
 
@@ -152,7 +153,7 @@ class JsonStream:
             except (ValueError, RecursionError) as error:
                 self._fail(str(error)[:100])
             else:
-                if end < len(self._text) or not self._fill():
+                if self._ends(end) or not self._fill():
                     self._at = end
                     return
         depth = 0
@@ -171,6 +172,10 @@ class JsonStream:
                 depth += 1 if sign in "{[" else -1
             if depth == 0:
                 return
+
+    def _ends(self, end: int) -> bool:
+        """Whether a value ends here, and is not the beginning of a number such as 1. or 2e- that was cut."""
+        return self._text[end : end + 1] in DELIMITERS or end < len(self._text) - 4
 
     def _broken(self, error: json.JSONDecodeError) -> bool:
         """Whether a decoding error is final; if it lies at the end of what was read so far, reads on."""

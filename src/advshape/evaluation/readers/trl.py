@@ -34,17 +34,19 @@ def read(context: Context) -> Iterator[Batch]:
     for first, table in batches(context, [prompt, "step", context.verdict]):
         rewards = numbers(context, table, context.verdict, first)
         names, index = _names(context, table.column(prompt), first, prompt)
-        steps = _steps(context, table.column("step"), first)
-        for step in dict.fromkeys(steps):
-            rows = np.flatnonzero([other == step for other in steps])
+        for step, rows in _steps(context, table.column("step"), first):
             start = first + int(rows[0])
             some, places = groups.split(names, index[rows], step, start)
             yield Batch(start, some, places, rewards[rows], (step,))
 
 
-def _steps(context: Context, column: Any, first: int) -> list[str]:
-    steps = column.to_pylist()
-    return [context.setting({"step": step}, "step", f"row {first + row}") for row, step in enumerate(steps)]
+def _steps(context: Context, column: Any, first: int) -> list[tuple[str, NDArray[np.int64]]]:
+    """Each step of a batch with its rows."""
+    coded = column.dictionary_encode()
+    index = coded.indices.fill_null(len(coded.dictionary)).to_numpy(zero_copy_only=False)
+    values = [*coded.dictionary.to_pylist(), None]
+    names = [context.setting({"step": value}, "step", f"row {first}") for value in values]
+    return [(names[i], np.flatnonzero(index == i)) for i in np.unique(index)]
 
 
 def _reward_column(context: Context) -> str:
