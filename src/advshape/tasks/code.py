@@ -149,11 +149,12 @@ class Code:
 
     def _mbpp(self, row: Row, statement: str) -> Problem:
         tests = texts_of(row, "test_list")
-        imports = row.get("test_imports") or []
+        code = str(row.get("code") or "")
+        imports = [*(row.get("test_imports") or []), *needed_imports(tests, code)]
         setup, after = "\n".join(imports), str(row.get("test_setup_code") or "")
         for text in (setup, after, *tests):
             compiles(text, "test")
-        names = program_names(tests, after, setup, str(row.get("code") or ""))
+        names = program_names(tests, after, setup, code)
         if not names:
             raise AdvshapeError(f"the tests call no function of a program ({tests[0]!r:.100})")
         job = {"kind": "functions", "names": names, "setup": setup, "after": after, "tests": tests}
@@ -206,15 +207,21 @@ def human_eval(
 def extract_program(completion: str, start: str | None = None, defines: str | None = None) -> str:
     """The program in a completion.
 
-    The last fenced block, if there is one; else the text up to the first of `STOPS`. Where the model goes on from
-    ``start``, that is put before the text unless it defines the function ``defines`` itself.
+    The last fenced block, if there is one (its end may be missing); else the text up to the first of `STOPS`. Where the
+    model goes on from ``start``, that is put before the text unless it defines the function ``defines`` itself; there,
+    a completion that begins indented is the function's body, whatever fences follow.
 
     >>> extract_program("Here:\\n```python\\nprint(1)\\n```\\nDone.")
     'print(1)\\n'
     >>> extract_program("    return 1\\n\\nprint(f())", "def f():\\n", "f")
     'def f():\\n    return 1\\n'
     """
-    blocks = re.findall(r"^[ \t]*```[^\n`]*\n(.*?)^[ \t]*```", f"{completion}\n", re.DOTALL | re.MULTILINE)
+    goes_on = start is not None and re.match(r"\n*(?: {2}|\t)", completion)
+    blocks = (
+        []
+        if goes_on
+        else re.findall(r"^[ \t]*```[^\n`]*\n(.*?)(?:^[ \t]*```|\Z)", f"{completion}\n", re.DOTALL | re.MULTILINE)
+    )
     if blocks:
         text = blocks[-1]
     elif start is None:
@@ -281,28 +288,46 @@ def program_names(tests: Sequence[str], after: str, setup: str, code: str) -> li
     >>> program_names(["assert f(math.pi) == len('ab')"], "", "import math", "")
     ['f']
     """
-    used, own = set(), defined(setup) | defined(after)
-    for text in (*tests, after):
-        used |= {node.id for node in ast.walk(compiles(text, "test")) if isinstance(node, ast.Name)
-                 and isinstance(node.ctx, ast.Load)}  # fmt: skip
-        own |= {node.id for node in ast.walk(compiles(text, "test")) if isinstance(node, ast.Name)
-                and not isinstance(node.ctx, ast.Load)}  # fmt: skip
-        own |= {node.arg for node in ast.walk(compiles(text, "test")) if isinstance(node, ast.arg)}
+    trees = [compiles(text, "test") for text in (*tests, after)]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    names = [node for node in nodes if isinstance(node, ast.Name)]
+    used = {node.id for node in names if isinstance(node.ctx, ast.Load)}
+    own = {node.id for node in names if not isinstance(node.ctx, ast.Load)}
+    own |= {node.arg for node in nodes if isinstance(node, ast.arg)}
+    own |= {name for tree in [*trees, compiles(setup, "setup")] for node in tree.body for name in bound(node)}
+    reference = {name for node in reference_tree(code).body if not is_import(node) for name in bound(node)}
+    return sorted((used - own) & reference | used - own - set(dir(builtins)))
+
+
+def needed_imports(tests: Sequence[str], code: str) -> list[str]:
+    """The reference's import statements that the tests rely on: the tests get modules of their own.
+
+    >>> needed_imports(["assert f(1) == math.pi"], "import math, os\\nimport re\\ndef f(x): return math.pi")
+    ['import math, os']
+    """
+    used = {node.id for text in tests for node in ast.walk(compiles(text, "test")) if isinstance(node, ast.Name)}
+    return [ast.unparse(node) for node in reference_tree(code).body if is_import(node) and used & bound(node)]
+
+
+def reference_tree(code: str) -> ast.Module:
+    """The reference program's tree, empty where it is no Python 3."""
     try:
-        reference = defined(code)
+        return compiles(code, "reference")
     except AdvshapeError:
-        reference = set()
-    return sorted(used & reference | used - own - set(dir(builtins)))
+        return ast.Module([], [])
 
 
-def defined(code: str) -> set[str]:
-    """Names of functions, classes and imports at the top of some code."""
-    names: set[str] = set()
-    for node in compiles(code, "setup").body:
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            names.add(node.name)
-        elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            names |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.Assign):
-            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-    return names
+def is_import(node: ast.stmt) -> bool:
+    """Whether a statement imports."""
+    return isinstance(node, (ast.Import, ast.ImportFrom))
+
+
+def bound(node: ast.stmt) -> set[str]:
+    """Names that a statement at the top of some code binds."""
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return {node.name}
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+    if isinstance(node, ast.Assign):
+        return {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return set()
