@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from advshape.errors import AdvshapeError
 from advshape.evaluation.curves import Counts
 from advshape.evaluation.intervals import check_confidence, cluster_sums
 from advshape.passk import pass_at_k
@@ -68,6 +69,8 @@ def crossing(
     (2.17, 'above')
     """
     check_confidence(confidence)
+    if resamples < 1:
+        raise AdvshapeError(f"a bootstrap needs at least 1 resample, got {resamples}; 2000 is usual")
     ks = _grid(min(first.n, second.n))
     values = [pass_at_k(c.correct[:, None], c.judged[:, None], ks) for c in (first, second)]
     differences = values[1] - values[0]
