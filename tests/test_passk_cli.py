@@ -1,6 +1,7 @@
 """`advshape passk`: what it prints and refuses (snapshots of behaviour), and parity of its numbers."""
 
 import json
+import re
 from math import comb
 from pathlib import Path
 
@@ -116,6 +117,18 @@ def test_mistyped_options(capsys, arguments, words):
         main(["passk", str(HUMAN_EVAL), *arguments])
     assert stop.value.code == 2
     assert words in capsys.readouterr().err
+
+
+def test_the_commands_of_the_docs_run(capsys, monkeypatch):
+    """docs/logs.md: its example prints what the page says."""
+    root = Path(__file__).parent.parent
+    monkeypatch.chdir(root)
+    page = (root / "docs" / "logs.md").read_text()
+    (block,) = re.findall(r"```console\n\$ advshape passk (\S+)\n(.*?)```", page, re.DOTALL)
+    code, out, _ = passk(capsys, block[0])
+    assert code == 0
+    plain = lambda text: re.sub(r"\[[\d., ]+\]", "[]", text)  # the intervals have tests of their own
+    assert plain(out) == plain(block[1])
 
 
 def test_threshold_is_printed(capsys):

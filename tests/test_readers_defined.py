@@ -276,3 +276,61 @@ def test_human_eval_above_n_is_named(tmp_path):
     log = read_log(write(tmp_path / "h.jsonl", lines))
     with pytest.raises(AdvshapeError, match=r"pass@8 needs n >= 8 .* estimate_pass_at_k .* would say 1\.000"):
         log_result(log, [8])
+
+
+def inspect_log(path, samples, **more):
+    log = {"version": 2, "status": "success", "eval": {"task": "t", "model": "m", "eval_id": "e"}, **more}
+    path.write_text(json.dumps({**log, "samples": samples}))
+    return path
+
+
+def test_inspect_letters_errors_limits_and_scorers(tmp_path):
+    samples = [{"id": "a", "epoch": i, "scores": {"s": {"value": value}}} for i, value in enumerate("CINC")]
+    samples[3]["error"] = {"message": "gone"}
+    samples += [{"id": "b", "epoch": 1, "scores": None, "limit": {"type": "token", "limit": 9}},
+                {"id": "b", "epoch": 2, "scores": {"s": {"value": True}},
+                 "output": {"choices": [{"stop_reason": "max_tokens"}]}}]  # fmt: skip
+    path = tmp_path / "i.json"
+    log = read_log(inspect_log(path, samples, status="cancelled"))
+    assert counts(log) == {"a": [1, 3, 1], "b": [1, 1, 1]}
+    assert log.counts.truncated.tolist() == [0, 2]
+    assert log.notes == ("inspect says that this evaluation is 'cancelled': samples may be missing",)
+    partial = [{"id": "a", "epoch": 1, "scores": {"s": {"value": "P"}}}]
+    with pytest.raises(AdvshapeError, match=r"sample 0, line 1, field 's': the reward is 0.5"):
+        read_log(inspect_log(path, partial))
+    assert counts(read_log(path, threshold=0.5)) == {"a": [1, 1, 0]}
+    several = [{"id": "a", "epoch": 1, "scores": {"s": {"value": {"x": "C", "y": 0}}, "t": {"value": "I"}}}]
+    with pytest.raises(AdvshapeError, match=r"this sample has the scores s\.x, s\.y, t; choose one"):
+        read_log(inspect_log(path, several))
+    assert counts(read_log(path, correct_column="s.x")) == {"a": [1, 1, 0]}
+
+
+def test_two_runs_of_inspect_in_a_folder_are_one_sample_only_when_pooled(tmp_path):
+    samples = [{"id": "a", "epoch": 1, "scores": {"s": {"value": "C"}}}]
+    for run in "xy":
+        inspect_log(tmp_path / f"{run}.json", samples, eval={"task": "t", "model": "m", "eval_id": run})
+    with pytest.raises(AdvshapeError, match=r"mixes 2 values of run \(x, y\)"):
+        read_log(tmp_path)
+    assert counts(read_log(tmp_path, pool=("run",))) == {"a": [2, 2, 0]}
+
+
+def test_parquet_rewards_that_are_null_nan_infinite_or_real(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    def write_rewards(rewards):
+        n = len(rewards)
+        pq.write_table(pa.table({"step": [1] * n, "prompt": ["q"] * n, "completion": ["c"] * n,
+                                 "judge": pa.array(rewards, pa.float64()), "advantage": [0.0] * n}), path)  # fmt: skip
+
+    path = tmp_path / "t.parquet"
+    write_rewards([1.0, None, float("nan"), 0.0])
+    assert counts(read_log(path)) == {"q": [1, 2, 2]}
+    for bad, words in ((float("inf"), "expected a finite number"), (0.25, "the reward is 0.25")):
+        write_rewards([1.0, 0.0, bad])
+        with pytest.raises(AdvshapeError, match=rf"t\.parquet, row 3, field 'judge': {words}"):
+            read_log(path)
+    assert [list(r) for r in read_log(path, keep_rewards=True).rewards] == [[1.0, 0.0, 0.25]]
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(AdvshapeError, match=r"no whole Parquet file .* is it still being written"):
+        read_log(path)

@@ -61,7 +61,9 @@ def whole(value):
             value = int(value)
         except ValueError:
             raise OddError(value) from None
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value or value != int(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise OddError(value)
+    if isinstance(value, float) and not value.is_integer():
         raise OddError(value)
     if not 0 <= value < 2**62:
         raise OddError(value)

@@ -101,7 +101,7 @@ def test_a_key_that_was_skipped_or_taken_twice_does_not_shift_the_others():
 @pytest.mark.long
 @pytest.mark.parametrize("form", ["lines", "packed lines", "document", "parquet"])
 def test_a_log_of_200_mb_needs_little_memory(tmp_path, form):
-    """Peak memory in a process of its own; 200 MB on disk (1,000 prompts), so a 5 GB log needs the same."""
+    """Peak memory in a process of its own, 200 MB of text in 1,000 prompts; a 5 GB log with as many needs the same."""
     path, options = large_log(tmp_path, form)
     code = textwrap.dedent(f"""
         import resource, sys
