@@ -282,7 +282,7 @@ def test_all_references_of_human_eval_are_right(human_eval):
 
 def test_human_eval_in_a_chat():
     task, rows = load_task("human_eval", chat=True), human_eval_rows()
-    problem = next(found for found in task.problems("heldout", 164) if "has_close_elements" in str(found.prompt))
+    problem = next(found for found in task.problems("heldout", 164) if found.id == "HumanEval/0")
     row = next(row for row in rows.values() if row["task_id"] == "HumanEval/0")
     assert row["prompt"] in problem.prompt[0]["content"]
     whole = block(row["prompt"] + row["canonical_solution"])
@@ -293,6 +293,7 @@ def test_human_eval_in_a_chat():
 def test_human_eval_is_for_evaluation():
     task = load_task("human_eval")
     assert task.name == "human_eval"
+    assert repr(task).startswith("Code(path='HumanEval.jsonl.gz', heldout_share=1.0, chat=False, data=")
     assert len(task.problems("heldout", 164)) == 164
     with pytest.raises(AdvshapeError, match=r"HumanEval.jsonl.gz has 0 train problems"):
         task.problems("train", 1)

@@ -30,7 +30,8 @@ def add(commands: Any) -> None:
     )
     sub.add_argument("model", nargs="?", metavar="MODEL", help="a saved model's directory, a shipped model's name, or "
                      "a hub name; left out with --server")  # fmt: skip
-    sub.add_argument("--task", required=True, help="countdown, reasoning_gym:NAME or module:function")
+    sub.add_argument("--task", required=True, metavar="TASK",
+                     help="countdown, maths, code, human_eval, reasoning_gym:NAME or module:function")  # fmt: skip
     sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="parameters",
                      help="a parameter of the task; repeatable")  # fmt: skip
     sub.add_argument("-n", type=int, default=64, help="rollouts per problem (default 64)")

@@ -12,7 +12,7 @@ import builtins
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 from advshape.errors import AdvshapeError
 from advshape.tasks.judging import check_workers, judge_all
 from advshape.tasks.protocol import Problem, Split, Verdict
-from advshape.tasks.rows import Problems, Row, Source, digest, find_column, prompt_of, text_of
+from advshape.tasks.rows import Problems, Row, Source, brief, digest, find_column, prompt_of, text_of
 from advshape.tasks.sandbox import Limits, check_sandbox, judge_job
 
 __all__ = ["Code", "extract_program", "human_eval"]
@@ -95,6 +95,9 @@ class Code:
                             ("data", problems.digest)):  # fmt: skip
             object.__setattr__(self, name, value)
 
+    def __repr__(self) -> str:
+        return brief(self)
+
     def problems(self, split: Split, count: int, seed: int = 0) -> Sequence[Problem]:
         """``count`` distinct problems of a split; asking for more with the same seed only appends."""
         return self._problems.draw(split, count, seed)
@@ -145,7 +148,9 @@ class Code:
         job = {"kind": "functions", "names": [entry], "setup": start, "after": "",
                "tests": [f"{test}\n\ncheck({entry})"]}  # fmt: skip
         text = f"{INSTRUCTIONS['human_eval']}\n\n```python\n{start}\n```" if self.chat else start
-        return self._problem(text, job, start=start, defines=entry)
+        problem = self._problem(text, job, start=start, defines=entry)
+        name = row.get("task_id")
+        return replace(problem, id=name) if isinstance(name, str) and name else problem
 
     def _mbpp(self, row: Row, statement: str) -> Problem:
         tests = texts_of(row, "test_list")

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from advshape.errors import AdvshapeError
 from advshape.tasks.judging import WorkerFailed, WorkerPool, check_workers, judge_all
 from advshape.tasks.protocol import Problem, Split, Verdict
-from advshape.tasks.rows import Problems, Row, Source, digest, find_column, prompt_of, text_of
+from advshape.tasks.rows import Problems, Row, Source, brief, digest, find_column, prompt_of, text_of
 
 __all__ = ["Maths", "final_answer", "last_boxed"]
 
@@ -81,6 +81,9 @@ class Maths:
         object.__setattr__(self, "_problems", problems)
         object.__setattr__(self, "data", problems.digest)
         object.__setattr__(self, "_pool", WorkerPool("advshape.tasks.maths_worker", count))
+
+    def __repr__(self) -> str:
+        return brief(self)
 
     def problems(self, split: Split, count: int, seed: int = 0) -> Sequence[Problem]:
         """``count`` distinct problems of a split; asking for more with the same seed only appends."""

@@ -8,7 +8,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from advshape.errors import AdvshapeError
 from advshape.tasks.protocol import Problem, Prompt, Split, check_request
 
-__all__ = ["Problems", "Source", "digest", "find_column", "prompt_of", "read_rows", "text_of"]
+__all__ = ["Problems", "Source", "brief", "digest", "find_column", "prompt_of", "read_rows", "text_of"]
 
 Row = Mapping[str, Any]
 Prepare = Callable[[Sequence[Row], str], Callable[[Row], Problem]]
@@ -167,6 +167,17 @@ def text_of(row: Row, name: str) -> str:
         has = ", ".join(map(repr, row))
         raise AdvshapeError(f"the column {name!r} holds no text ({value!r:.50}); the row has {has}")
     return value
+
+
+def brief(task: Any) -> str:
+    """A task as a call with the parameters that are not the default, and the digest of its data.
+
+    >>> brief(Source(path="a.jsonl"))
+    "Source(path='a.jsonl')"
+    """
+    shown = [entry for entry in fields(task) if entry.repr and entry.name != "name"]
+    words = [f"{entry.name}={value!r}" for entry in shown if (value := getattr(task, entry.name)) != entry.default]
+    return f"{type(task).__name__}({', '.join(words)})"
 
 
 def digest(text: str) -> str:
