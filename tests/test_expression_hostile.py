@@ -11,6 +11,8 @@ import advshape as adv
 from advshape.errors import AdvshapeError
 
 HOSTILE = [
+    "\u0435ntropy(rho)", "log\u2061(rho)", "rho\u2217\u22172", "rho\u00a0+ rho", "\u2460*rho", "rho\u0303", "rho\u3000",
+    "{rho!r}", "'{0}'.format(rho)", 'f"{rho}"', "rho.__init__.__globals__", "[].__class__.__base__", "(rho,)[0]",
     "__import__('os').system('true')", "rho.__class__", "rho.__class__.__bases__[0].__subclasses__()", "().__class__",
     "(1).real", "1..real", "rho.real", "lambda: 1", "lambda rho: rho", "(lambda: rho)()", "eval('1')", "exec('1')",
     "open('/etc/passwd')", "compile('1','','eval')", "globals()", "locals()", "vars()", "dir()", "getattr(rho, 'real')",

@@ -111,6 +111,7 @@ def trl(spec: str, n: int, as_json: bool = False) -> str:
     from advshape.cli_quiet import no_deprecation_notes
 
     no_deprecation_notes()
+    importlib.import_module("trl")  # where it is missing, say so before torch is loaded
     from advshape.adapters.trl_audit import TRLAdvantages
 
     rule = TRLAdvantages(n, **options)
