@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advshape import cli_derive, cli_estimators, cli_evaluate, cli_passk, cli_reverse
+from advshape import cli_compare, cli_derive, cli_estimators, cli_evaluate, cli_passk, cli_plan, cli_report, cli_reverse
 from advshape.cli_quiet import no_deprecation_notes, no_foreign_bars
 
 if TYPE_CHECKING:
@@ -56,6 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands)
     cli_evaluate.add(commands)
     cli_passk.add(commands)
+    cli_report.add(commands)
+    cli_compare.add(commands)
+    cli_plan.add(commands)
     _add_tables(commands)
     _add_demo(commands)
     return parser
