@@ -39,7 +39,7 @@ class EpochSampler(RepeatSampler):  # type: ignore[misc]
     def __iter__(self) -> Iterator[int]:
         if self.shuffle:
             self.generator = torch.Generator().manual_seed((int(self.seed or 0) + 1_000_003 * self.epoch) % 2**63)
-        return super().__iter__()  # type: ignore[no-any-return]
+        return super().__iter__()
 
 
 class ExactResume:
