@@ -63,6 +63,9 @@ def test_against_without_any_k_says_so(capsys):
     code, out, err = run(capsys, "derive", "grpo", "--against", "grpo,rloo_k")
     assert (code, out) == (2, "")
     assert "rloo_k needs a k, and the objective GRPO() has none to take it from; write rloo_k(k=8)" in err
+    code, _, err = run(capsys, "derive", "leave_one_out_max", "-n", 4, "--against", "rloo_k")
+    assert code == 2
+    assert "the objective 'leave_one_out_max' has none" in err
 
 
 def test_regularisers_are_shown_as_base_and_omega(capsys):

@@ -155,7 +155,8 @@ def _with_k(name: str, estimator: adv.AdvantageEstimator) -> str:
     k = _attempts(estimator)
     if k is None:
         raise AdvshapeError(
-            f"{name} needs a k, and the objective {estimator.surrogate!r} has none to take it from; write {name}(k=8)"
+            f"{name} needs a k, and the objective {estimator.surrogate or estimator.name!r} has none to take it from; "
+            f"write {name}(k=8)"
         )
     return f"{name}(k={k})"
 
@@ -165,7 +166,8 @@ def _attempts(estimator: adv.AdvantageEstimator) -> int | None:
     named = re.search(r"\bk=(\d+)", estimator.name)
     if named:
         return int(named.group(1))
-    found = [getattr(f, "k", None) or (f.degree or 0) + 1 for _, f in terms(estimator.surrogate)]
+    parts = terms(estimator.surrogate) if estimator.surrogate is not None else ()
+    found = [getattr(f, "k", None) or (f.degree or 0) + 1 for _, f in parts]
     return max((k for k in found if k > 1), default=None)
 
 
