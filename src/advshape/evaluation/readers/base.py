@@ -269,7 +269,7 @@ def prompt_name(value: Any) -> str:
     >>> prompt_name("2+2=")
     '2+2='
     >>> prompt_name("x" * 100)
-    'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx... 4d2e3e9dd4ca6c3a'
+    'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx... 9ab81e889c7b4221'
     """
     import hashlib
     import json
