@@ -25,6 +25,8 @@ from advshape.tasks.protocol import Problem, Task, Verdict
 
 __all__ = ["Worker", "WorkerFailed", "WorkerPool", "default_workers", "judge_all", "verdicts"]
 
+RAISED = "the verifier raised"
+"""How the reason of such a ``not_judged`` begins."""
 STARTING_SECONDS = 120
 """A worker imports its verifier first; on a busy machine that takes long."""
 
@@ -111,7 +113,7 @@ def guarded(judge: Callable[[Any], Verdict], item: Any) -> Verdict:
 
 def failed(error: Exception) -> Verdict:
     """The verdict of a verifier that raised."""
-    return Verdict("not_judged", f"the verifier raised {type(error).__name__}: {str(error)[:200]}")
+    return Verdict("not_judged", f"{RAISED} {type(error).__name__}: {str(error)[:200]}")
 
 
 class Worker:

@@ -14,8 +14,9 @@ from accelerate.utils import gather_object
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from advshape.errors import AdvshapeError
 from advshape.tasks import Problem, Task, Verdict
-from advshape.tasks.judging import verdicts
+from advshape.tasks.judging import RAISED, verdicts
 from advshape.training.rundir import append_jsonl
 
 
@@ -38,6 +39,11 @@ class Judge:
     ) -> list[float | None]:
         texts = [completion_text(completion) for completion in completions]
         found = verdicts(self.task, [self.problems[key] for key in problem_id], texts)
+        if all(verdict.outcome == "not_judged" and verdict.reason.startswith(RAISED) for verdict in found):
+            raise AdvshapeError(
+                f"the task {self.task.name!r} judged none of {len(found)} rollouts: {found[0].reason}; mend the "
+                "verifier, then go on with --resume"
+            )
         self.last = [
             {"problem": key, "completion": text, "reward": reward(verdict), "verdict": verdict.outcome,
              "reason": verdict.reason}
