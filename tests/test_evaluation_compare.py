@@ -169,6 +169,7 @@ def test_differences_are_by_prompt_whatever_the_order():
     second = Run("b", "", Counts.of([f"p{i}" for i in order], [4, 1, 1, 8, 6], [8] * 5))
     found = compare([first, second], registered=[1]).pairs[0]
     assert found.difference[0] == pytest.approx(np.mean([1 - 0, 6 - 4, 8 - 8, 4 - 2, 1 - 1]) / 8)
+    assert found.p[0] == 1 / 8, "three prompts rose: two of eight sign patterns tie with that"
     assert found.changes.newly_solved[0].problem == "p0"
 
 

@@ -154,6 +154,8 @@ def extrapolate(
     chosen = np.array(list(ks), dtype=np.int64)
     if not chosen.size or (chosen < 1).any():
         raise AdvshapeError(f"k must be 1 or more, got {list(ks)}")
+    if replicates < 1:
+        raise AdvshapeError(f"a bootstrap needs at least 1 replicate, got {replicates}; 200 is usual")
     used = counts.select(counts.judged > 0)
     if used.prompts < 2:
         raise AdvshapeError(f"a model of success rates needs 2 judged prompts or more, got {used.prompts}")

@@ -28,9 +28,9 @@ Integers = NDArray[np.int64]
 
 __all__ = ["Alternative", "Plan", "PlanRow", "alternative", "fit_change", "make_plan", "power"]
 
-NODES = 400
+NODES = 300
 """Equally likely success rates that stand for a Beta distribution."""
-NORMAL = 15
+NORMAL = 9
 """Gauss-Hermite nodes of the spread."""
 LARGEST = 10_000_000
 """Prompts beyond which a plan is given up."""
@@ -226,26 +226,25 @@ def fit_change(first: Counts, second: Counts, rates: RateModel) -> tuple[float, 
         rates: success rates fitted to the first.
     """
     from scipy.optimize import minimize
+    from scipy.stats import binom
 
     if first.problems != second.problems:
         raise AdvshapeError("the two evaluations must have the same prompts, in the same order")
-    columns = np.stack([first.correct, first.judged, second.correct, second.judged])
-    kinds, times = np.unique(columns, axis=1, return_counts=True)
+    ones, at_one = np.unique(np.stack([first.correct, first.judged]), axis=1, return_inverse=True)
+    twos, at_two = np.unique(np.stack([second.correct, second.judged]), axis=1, return_inverse=True)
+    known = alternative(rates, 0.0, 0.0)
+    chance = binom.pmf(ones[0][:, None], ones[1][:, None], known.before) * known.weight
 
     def loss(theta: Floats) -> float:
-        pairs = alternative(rates, float(theta[0]), float(np.exp(theta[1])))
-        chance = _chance(kinds[0], kinds[1], pairs.before) * _chance(kinds[2], kinds[3], pairs.after)
-        return -float(times @ np.log(np.maximum(chance @ pairs.weight, 1e-300))) + float(theta[1]) ** 2 / 18
+        after = alternative(rates, float(theta[0]), float(np.exp(theta[1])))
+        share = after.weight[:NORMAL] / after.weight[:NORMAL].sum()
+        rho = np.append(after.after[:-1].reshape(NODES, NORMAL), np.zeros((1, NORMAL)), axis=0)
+        seen = binom.pmf(twos[0][:, None, None], twos[1][:, None, None], rho) @ share
+        table = np.log(np.maximum(chance @ seen.T, 1e-300))
+        return -float(table[at_one, at_two].sum()) + float(theta[1]) ** 2 / 18
 
     found = minimize(loss, np.array([0.0, -0.5]), method="Nelder-Mead", options={"xatol": 1e-2, "fatol": 1e-2})
     return float(found.x[0]), float(np.exp(found.x[1]))
-
-
-def _chance(correct: Integers, judged: Integers, rates: Floats) -> Floats:
-    """P(correct of judged | rate), (kinds, N)."""
-    from scipy.stats import binom
-
-    return np.asarray(binom.pmf(correct[:, None], judged[:, None], rates))
 
 
 def _shifted(pairs: Alternative, shift: float) -> Alternative:
