@@ -57,6 +57,7 @@ class Server:
 def serve(descriptor: int) -> None:
     """Answer requests until the harness has no more."""
     server = Server()
+    send(descriptor, "ready")
     while True:
         verb, *operands = receive(descriptor)
         try:

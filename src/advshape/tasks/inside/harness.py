@@ -101,8 +101,8 @@ def check_functions(job: Mapping[str, Any], limits: Mapping[str, Any]) -> str:
     ``job``: ``source`` of the program; ``names`` of its functions that the tests use; ``setup`` and ``after``,
     Python code that is run before and after these names are known; ``tests``, Python code.
     """
-    signal.setitimer(signal.ITIMER_REAL, limits["seconds"])
     program = Program(limits)
+    signal.setitimer(signal.ITIMER_REAL, limits["seconds"])
     try:
         program.request("load", job["source"])
         return run_tests(job, program)
@@ -163,6 +163,8 @@ class Program:
             pass_fds=[theirs.fileno()], preexec_fn=lambda: confine(limits),
         )  # fmt: skip
         theirs.close()
+        if receive(self.descriptor) != "ready":  # before the program's first line: its time begins here
+            raise RuntimeError("the interpreter of the program does not start")
 
     def request(self, verb: str, *operands: Any) -> Any:
         """The decoded reply; raises what the program raised."""
