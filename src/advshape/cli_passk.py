@@ -119,7 +119,7 @@ def _size(log: CountedLog) -> str:
 def _one(result: LogResult) -> str:
     curve, bounds, hat = result.curve, result.bounds, result.hat
     name = result.quantity
-    head = ["k", name, f"{curve.confidence:.4g} interval".replace("0.95", "95 %")]
+    head = ["k", name, f"{100 * curve.confidence:g} % interval"]
     if bounds is not None:
         head.append("not judged: wrong, right")
     if hat is not None:
