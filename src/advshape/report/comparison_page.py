@@ -72,7 +72,7 @@ def render_comparison(data: ComparisonData) -> str:
     return render_template(
         "comparison.html",
         {"charts": shown, **rollouts},
-        title=data.title,
+        title=short(data.title, 200),
         notes=[*data.notes, *notes],
         unpaired=[pair.name for pair in [*data.pairs, *data.yardsticks] if not pair.paired],
         headline=[sentence(pair) for pair in data.pairs],

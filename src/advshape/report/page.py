@@ -14,6 +14,7 @@ from advshape.report.export import save_charts
 from advshape.report.provenance import evaluation_facts, repeat_commands, versions_of
 from advshape.report.render import check_free, render_template, write_new
 from advshape.report.rollouts import browser
+from advshape.report.text import short
 from advshape.report.training_charts import training_charts
 
 __all__ = ["page_charts", "render", "save_figures", "write_report"]
@@ -59,7 +60,7 @@ def render(data: ReportData) -> str:
     return render_template(
         "page.html",
         {"charts": shown, **rollouts},
-        title=data.title,
+        title=short(data.title, 200),
         notes=[*data.notes, *notes],
         charts=[item for item in shown if not item["name"].startswith("training")],
         training_charts=[item for item in shown if item["name"].startswith("training")],
