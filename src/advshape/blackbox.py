@@ -16,7 +16,7 @@ from advshape.errors import AdvshapeError
 __all__ = ["Arrays", "Finding", "Measured", "measure", "staircase"]
 
 Arrays = Literal["auto", "numpy", "torch"]
-_PRECISION = {"float64": 1e-9, "float32": 1e-6, "float16": 2e-2, "bfloat16": 5e-2}
+_PRECISION = {"float64": 1e-9, "float32": 1e-6, "float16": 5e-4, "bfloat16": 4e-3}
 
 
 @dataclass(frozen=True)

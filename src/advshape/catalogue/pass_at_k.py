@@ -171,14 +171,15 @@ def grpo_k_joint(k: int) -> AdvantageEstimator:
     """GRPO_K, divided by s_k = sqrt(rho_k (1 - rho_k)), rho_k = 1 - (1-rho)^k; surrogate 2 arcsin sqrt(rho_k)."""
     k = whole("grpo_k_joint", "k", k)
 
-    def spread(rho: FloatArray) -> FloatArray:
-        return np.sqrt((1 - rho) ** k * -np.expm1(k * np.log1p(-rho)))
+    def right(rho: FloatArray) -> FloatArray:
+        """k (1-rho)^k / s_k = k sqrt((1-rho)^k / rho_k), which does not underflow to 0/0."""
+        return k * (1 - rho) ** (k / 2) / np.sqrt(-np.expm1(k * np.log1p(-rho)))
 
     return by_rate(
         f"grpo_k_joint(k={k})",
         GRPOJoint(k),
-        lambda rho: k * (1 - rho) ** k / spread(rho),
-        lambda rho: -k * (1 - rho) ** (k - 1) * rho / spread(rho),
+        right,
+        lambda rho: -right(rho) * rho / (1 - rho),
         reference=f"{_PAPER} (the reading with the pass@k deviation; see grpo_k)",
         use="as pass@k with the normaliser of the pass@k reward",
         avoid="when an unbiased pass@k gradient is wanted",
