@@ -264,3 +264,11 @@ def test_a_function_takes_rewards_as_they_are():
     with pytest.raises(adv.AdvshapeError, match="real= needs an estimator"):
         adv.advantages(np.array([[0.5, 1.0]]), lambda r: r, real="layer_cake")
     np.testing.assert_array_equal(adv.advantages(np.array([[0.5, 1.0]]), lambda r: r), [[0.5, 1.0]])
+
+
+def test_a_reward_equal_to_a_bound_is_inside_in_every_precision():
+    rewards = np.array([[-0.1, 0.0, 0.2, 0.3]])
+    rule = adv.estimator("pkpo_loo", k=2)
+    wide = adv.advantages(rewards, rule, real="layer_cake", bounds=(-0.1, 0.3))
+    narrow = adv.advantages(rewards.astype(np.float32), rule, real="layer_cake", bounds=(-0.1, 0.3))
+    assert np.allclose(wide, narrow, atol=1e-6)  # float32

@@ -404,3 +404,19 @@ def test_formulas_with_infinite_ends():
     grpo = adv.reverse((lambda rho: np.sqrt((1 - rho) / rho), lambda rho: -np.sqrt(rho / (1 - rho))), 8)
     assert grpo.population.value(1.0) == pytest.approx(np.pi, abs=1e-6)
     assert grpo.match.name == "grpo"
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_names_the_right_rule(dtype):
+    torch = pytest.importorskip("torch")
+    rule = adv.estimator("pass_at_k(k=4)")
+    found = adv.reverse(
+        lambda r: adv.advantages(torch.as_tensor(r).double(), rule).to(getattr(torch, dtype)), 8, arrays="torch"
+    )
+    assert found.nearest.startswith("pass_at_k(k=4)")
+
+
+def test_rounding_in_dead_groups_is_no_dependence_on_the_batch():
+    weights = np.full(8, 1 / 8)
+    found = adv.reverse(lambda r: 0.1 * r - ((0.1 * r) @ weights)[:, None], 8)
+    assert not {f.kind for f in found.findings} & {"batch", "order", "place", "batch scale"}

@@ -145,15 +145,18 @@ def _outside(call: Caller, base: FloatArray, n: int, rng: np.random.Generator) -
     return None
 
 
-def differ(a: FloatArray, b: FloatArray, precision: float) -> FloatArray:
-    """Where a and b differ by more than the precision allows, relative to the largest finite entry; NaN equals NaN."""
-    finite = np.abs(np.concatenate([a[np.isfinite(a)], b[np.isfinite(b)]]))
-    size = float(finite.max(initial=0.0)) or 1.0
+def differ(a: FloatArray, b: FloatArray, precision: float, size: float = 0.0) -> FloatArray:
+    """Where a and b differ by more than the precision, relative to both and to `size` (a dead group is rounding)."""
+    size = max(size, largest(a), largest(b)) or 1.0
     with np.errstate(invalid="ignore"):
         far = np.abs(a - b) > 10 * precision * size
     both = np.isfinite(a) & np.isfinite(b)
     alike = (a == b) | (np.isnan(a) & np.isnan(b))
     return np.where(both, far, ~alike)
+
+
+def largest(a: FloatArray) -> float:
+    return float(np.abs(a[np.isfinite(a)]).max(initial=0.0))
 
 
 def _caller(function: Callable[[Any], Any], n: int, arrays: Arrays) -> Caller:
@@ -241,16 +244,17 @@ def _order(call: Caller, n: int, rng: np.random.Generator) -> Finding | None:
     count = groups.sum(1).astype(int)
     model = np.where(groups == 1, middle[count, 0][:, None], middle[count, -1][:, None])
     rows, first = np.flatnonzero(differ(found, model, call.precision).any(-1)).tolist(), staircase(n)
+    size = largest(found)
     for row in rows[:64]:
         own, c = groups[row], count[row]
         for value, word in ((1.0, "right"), (0.0, "wrong")):
             same = found[row][own == value]
-            if len(same) and differ(same, np.full(len(same), same[0]), call.precision).any():
+            if len(same) and differ(same, np.full(len(same), same[0]), call.precision, size).any():
                 text = f"equal rewards get unequal advantages ({word} ones): {_row(own)} gives {_row(found[row])}"
                 return Finding("order", text, _rows(own), _rows(found[row]))
         alone, sorted_ = call(own[None])[0], call(first[c][None])[0]
         ends = (np.sort(alone), np.sort(sorted_))
-        if differ(*ends, call.precision).any():
+        if differ(*ends, call.precision, size).any():
             text = f"the order of a group matters: {_row(first[c])} gives {_row(sorted_)}, {_row(own)} {_row(alone)}"
             return Finding("order", text, _rows(first[c], own), _rows(sorted_, alone))
     for row in rows[:1]:
@@ -262,12 +266,12 @@ def _order(call: Caller, n: int, rng: np.random.Generator) -> Finding | None:
 def _batch(call: Caller, n: int, rng: np.random.Generator) -> Finding | None:
     """A group alone, and beside other groups."""
     groups = staircase(n)
-    mates = [groups[[0]], groups[[n]], *_mates(n, rng)]
+    mates, size = [groups[[0]], groups[[n]], *_mates(n, rng)], largest(call(groups))
     for group in groups:
         alone = call(group[None])[0]
         for beside in mates:
             found = call(np.concatenate([group[None], beside]))[0]
-            if differ(alone, found, call.precision).any():
+            if differ(alone, found, call.precision, size).any():
                 text = f"{_row(group)} gives {_row(alone)} alone, and {_row(found)} beside {_row(beside[0])}"
                 more = f" and {len(beside) - 1} more" if len(beside) > 1 else ""
                 return Finding("batch", text + more, _rows(group, beside[0]), _rows(alone, found))

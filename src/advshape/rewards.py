@@ -151,6 +151,7 @@ def _real(xp: Any, data: Any, rule: Any, history: Beta | None, too_small: str, b
     if history is not None:
         raise AdvshapeError('history= counts right answers, real="layer_cake" has none; leave one of them out')
     dtype = _floating(xp, data)
+    low, high = (None if b is None else float(_rounded(xp, b, dtype)) for b in bounds)  # as the rewards are
     x = data.astype(np.float64, copy=False) if xp is np else data.to(_wide(xp, data))
     n = int(data.shape[-1])
     sizes = xp.full_like(x[..., 0], n, dtype=xp.int64)
@@ -159,8 +160,12 @@ def _real(xp: Any, data: Any, rule: Any, history: Beta | None, too_small: str, b
             raise AdvshapeError("rewards must be finite or NaN (not judged), got an infinite one; clip your scores")
         sizes = n - xp.isnan(x).sum(-1)
     weight, offset = _tables(xp, rule, sizes, n, too_small)
-    found = layer_cake(xp, x, sizes, weight, offset, bounds)
+    found = layer_cake(xp, x, sizes, weight, offset, (low, high))
     return found.astype(dtype, copy=False) if xp is np else found.to(dtype)
+
+
+def _rounded(xp: Any, value: float, dtype: Any) -> Any:
+    return np.asarray(value).astype(dtype) if xp is np else xp.tensor(value, dtype=dtype)
 
 
 def _bounds(bounds: Any) -> Bounds:
