@@ -10,7 +10,8 @@ from advshape.cli import main
 from advshape.errors import AdvshapeError
 from advshape.evaluation.curves import Counts
 from advshape.evaluation.extrapolate import RateModel
-from advshape.evaluation.plan import alternative, fit_change, make_plan, power
+from advshape.evaluation.plan import make_plan
+from advshape.evaluation.power import SimulatedPower, alternative, fit_change, power
 from advshape.evaluation.significance import sign_flip_test
 from advshape.passk import pass_at_k
 
@@ -35,16 +36,23 @@ def test_difference_and_variance_are_those_of_simulated_runs():
         assert (second - first).std() == pytest.approx(row.spread, rel=0.01)
 
 
-def test_power_is_that_of_the_sign_flip_test():
-    """1,500 simulated pairs, standard error 1 point; the plan is to hold within 3."""
-    plan = make_plan(RATES, 0.06, 4, ns=[16], spread=0.8)
-    row = plan.rows[0]
+@pytest.mark.parametrize(("rates", "difference"), [(RATES, 0.06), (RateModel(3, 0.6), -0.05)])
+def test_power_is_that_of_the_sign_flip_test(rates, difference):
+    """1,500 simulated pairs, standard error 1 point; the plan is to hold within 3. The second is carried by few."""
+    plan = make_plan(rates, difference, 4, ns=[16], spread=0.8)
+    prompts = plan.rows[0].prompts
     table, rng, found = pass_at_k(np.arange(17), 16, 4), np.random.default_rng(0), 0
     for i in range(1500):
-        first, second = table[pairs(plan, 16, row.prompts, rng)]
-        found += sign_flip_test((second - first)[:, None], permutations=199, seed=i)[0] <= 0.05
-    assert found / 1500 == pytest.approx(power(0.06 / row.spread, row.prompts), abs=0.03)
-    assert power(0.06 / row.spread, row.prompts) >= 0.8 > power(0.06 / row.spread, row.prompts - 1)
+        first, second = table[pairs(plan, 16, prompts, rng)]
+        found += sign_flip_test((second - first)[:, None], permutations=999, seed=i)[0] <= 0.05
+    tested = SimulatedPower(alternative(rates, plan.shift, 0.8), 16, 4, prompts)
+    assert found / 1500 == pytest.approx(tested.at(prompts), abs=0.03)
+    assert tested.at(prompts) == pytest.approx(0.8, abs=0.03)
+
+
+def test_few_large_differences_need_fewer_prompts_than_the_normal_approximation_says():
+    plan = make_plan(RateModel(3, 0.6), -0.05, 8, ns=[64])
+    assert power(0.05 / plan.rows[0].spread, plan.rows[0].prompts) < 0.5
 
 
 def test_power_formula():

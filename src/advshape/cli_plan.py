@@ -73,7 +73,7 @@ def _measured(logs: list[str], spread: float | None) -> tuple[RateModel, float |
     """Rates fitted to the first log, the spread between both, the first one's prompts, and what to say."""
     from advshape.errors import AdvshapeError
     from advshape.evaluation.extrapolate import extrapolate
-    from advshape.evaluation.plan import fit_change
+    from advshape.evaluation.power import fit_change
     from advshape.evaluation.runs import load_runs
 
     if len(logs) > 2:

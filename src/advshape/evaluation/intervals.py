@@ -58,7 +58,7 @@ def mean_interval(
     - the end away from 0 takes N no larger than the number of prompts when they solved fewer than 4 (of
       clustered prompts only as many as would be independent, and near 0 only the clusters);
     - the end towards 0 is no higher than Poisson's limit for m N successes when these are fewer than 10; its
-      level is 5/4 of 1 - confidence up to 3 successes, where the other end cannot fail.
+      level is 5/4 of 1 - confidence up to 4 successes, where the other end cannot fail.
 
     Args:
         values: (M, K), each column one quantity in [0, 1], each row one prompt.
@@ -100,7 +100,7 @@ def _lower_end(mean: Floats, error: Floats, prompts: Floats, q: float, tail: flo
     half = q * np.sqrt(spread / size + q**2 / (4 * size**2))
     low = (mean + q**2 / (2 * size) - half) * shrink
     successes = mean * size
-    alone = np.clip(4 - successes, 0, 1)  # the other end cannot fail there, so this one may fail more often
+    alone = np.clip(5 - successes, 0, 1)  # the other end cannot fail there, so this one may fail more often
     poisson = gammaincinv(np.maximum(successes, 1e-9), tail * (1 + alone / 4)) / size
     low = np.where(successes < FEW, np.minimum(low, poisson), low)
     return np.where(mean > 0, np.maximum(low, 0), 0)

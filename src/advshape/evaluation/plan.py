@@ -12,66 +12,22 @@ rollouts there are, about V (q / difference)^2 prompts are needed: the floor.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.curves import Counts
 from advshape.evaluation.extrapolate import RateModel
-from advshape.passk import pass_at_k
+from advshape.evaluation.power import Alternative, SimulatedPower, alternative, shifted
+from advshape.evaluation.power import power as normal_power
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
+__all__ = ["Plan", "PlanRow", "make_plan"]
 
-__all__ = ["Alternative", "Plan", "PlanRow", "alternative", "fit_change", "make_plan", "power"]
-
-NODES = 300
-"""Equally likely success rates that stand for a Beta distribution."""
-NORMAL = 9
-"""Gauss-Hermite nodes of the spread."""
+FEW = 1000
+"""Prompts up to which power is simulated; the noncentral t distribution is good enough for more."""
 LARGEST = 10_000_000
 """Prompts beyond which a plan is given up."""
-
-
-@dataclass(frozen=True, eq=False)
-class Alternative:
-    """What is supposed to be true: success rates of each prompt under both models, on weighted nodes.
-
-    Attributes:
-        before, after: (N,) success rates under the first and the second model.
-        weight: (N,) probabilities, which sum to 1.
-    """
-
-    before: Floats
-    after: Floats
-    weight: Floats
-
-    def gain(self, k: int) -> float:
-        """Mean difference of pass@k."""
-        return float(self.weight @ self._differences(k))
-
-    def between(self, k: int) -> float:
-        """V: variance between prompts of the true differences of pass@k."""
-        own = self._differences(k)
-        return float(self.weight @ (own - self.weight @ own) ** 2)
-
-    def within(self, n: int, k: int) -> float:
-        """W_1(n) + W_2(n): mean variance of pass@k as measured with n rollouts of each model."""
-        from scipy.stats import binom
-
-        c = np.arange(n + 1)
-        value = pass_at_k(c, n, k)
-        total = 0.0
-        for rates in (self.before, self.after):
-            chance = binom.pmf(c, n, rates[:, None])
-            total += float(self.weight @ (chance @ value**2 - (chance @ value) ** 2))
-        return total
-
-    def _differences(self, k: int) -> Floats:
-        return np.asarray((1 - self.before) ** k - (1 - self.after) ** k)
 
 
 @dataclass(frozen=True)
@@ -167,7 +123,7 @@ def make_plan(
     pairs = alternative(rates, 0.0, spread)
 
     def missing(shift: float) -> float:
-        return _shifted(pairs, shift).gain(k) - difference
+        return shifted(pairs, shift).gain(k) - difference
 
     if missing(-40) > 0 or missing(40) < 0:
         now = float(rates.pass_at([k])[0])
@@ -176,81 +132,15 @@ def make_plan(
             + (f", since {rates.never:.0%} of the prompts are never solved" if rates.never > 0.005 else "")
         )
     shift = float(brentq(missing, -40, 40))
-    pairs = _shifted(pairs, shift)
+    pairs = shifted(pairs, shift)
     floor = pairs.between(k)
     needed = _noncentrality(power, level)
     rows = []
     for n, variance in [*((n, floor + pairs.within(n, k)) for n in sizes), (None, floor)]:
         sd = float(np.sqrt(variance))
         detectable = None if given is None else needed * sd / given**0.5
-        rows.append(PlanRow(n, sd, _prompts(abs(difference) / sd, power, level), detectable))
+        rows.append(PlanRow(n, sd, _prompts(pairs, n, k, abs(difference) / sd, power, level), detectable))
     return Plan(rates, difference, k, shift, spread, power, level, given, tuple(rows))
-
-
-def power(effect: float, prompts: int, level: float = 0.05) -> float:
-    """Chance that a paired test over `prompts` finds a difference of `effect` standard deviations of one prompt.
-
-    Noncentral t; the sign-flip test has the same power but for terms that vanish with the number of prompts.
-
-    >>> round(power(0.2, 200), 2)
-    0.8
-    """
-    from scipy.stats import nct, t
-
-    q = t.ppf(1 - level / 2, prompts - 1)
-    shift = abs(effect) * np.sqrt(prompts)
-    return float(nct.sf(q, prompts - 1, shift) + nct.cdf(-q, prompts - 1, shift))
-
-
-def alternative(rates: RateModel, shift: float, spread: float) -> Alternative:
-    """Each prompt's log-odds change by shift + spread z, z normal; prompts that are never solved stay so."""
-    from scipy.special import betainccinv, betaincinv, expit, roots_hermitenorm
-
-    middle = (np.arange(NODES) + 0.5) / NODES
-    rho, wrong = betaincinv(rates.a, rates.b, middle), betainccinv(rates.b, rates.a, middle)
-    with np.errstate(divide="ignore"):
-        odds = np.log(rho) - np.log(wrong)  # apart, so that rates near 1 keep their odds
-    z, share = roots_hermitenorm(NORMAL) if spread > 0 else (np.zeros(1), np.ones(1))
-    before = np.repeat(rho, len(z))
-    after = expit((odds[:, None] + shift + spread * z).ravel())
-    weight = np.tile(share / share.sum(), NODES) * (1 - rates.never) / NODES
-    return Alternative(np.append(before, 0.0), np.append(after, 0.0), np.append(weight, rates.never))
-
-
-def fit_change(first: Counts, second: Counts, rates: RateModel) -> tuple[float, float]:
-    """(shift, spread) of the log-odds between two models on the same prompts, by maximum likelihood.
-
-    Args:
-        first, second: counts of the same prompts in the same order, all judged; for instance of a pilot study, or of
-            two seeds of one recipe.
-        rates: success rates fitted to the first.
-    """
-    from scipy.optimize import minimize
-    from scipy.stats import binom
-
-    if first.problems != second.problems:
-        raise AdvshapeError("the two evaluations must have the same prompts, in the same order")
-    ones, at_one = np.unique(np.stack([first.correct, first.judged]), axis=1, return_inverse=True)
-    twos, at_two = np.unique(np.stack([second.correct, second.judged]), axis=1, return_inverse=True)
-    known = alternative(rates, 0.0, 0.0)
-    chance = binom.pmf(ones[0][:, None], ones[1][:, None], known.before) * known.weight
-
-    def loss(theta: Floats) -> float:
-        after = alternative(rates, float(theta[0]), float(np.exp(theta[1])))
-        share = after.weight[:NORMAL] / after.weight[:NORMAL].sum()
-        rho = np.append(after.after[:-1].reshape(NODES, NORMAL), np.zeros((1, NORMAL)), axis=0)
-        seen = binom.pmf(twos[0][:, None, None], twos[1][:, None, None], rho) @ share
-        table = np.log(np.maximum(chance @ seen.T, 1e-300))
-        return -float(table[at_one, at_two].sum()) + float(theta[1]) ** 2 / 18
-
-    found = minimize(loss, np.array([0.0, -0.5]), method="Nelder-Mead", options={"xatol": 1e-2, "fatol": 1e-2})
-    return float(found.x[0]), float(np.exp(found.x[1]))
-
-
-def _shifted(pairs: Alternative, shift: float) -> Alternative:
-    """The same with all log-odds of the second model moved."""
-    odds = np.exp(min(shift, 40.0))
-    return replace(pairs, after=pairs.after * odds / (1 + pairs.after * (odds - 1)))
 
 
 def _noncentrality(power: float, level: float) -> float:
@@ -260,16 +150,32 @@ def _noncentrality(power: float, level: float) -> float:
     return float(ndtri(1 - level / 2) + ndtri(power))
 
 
-def _prompts(effect: float, target: float, level: float) -> int | None:
-    """Fewest prompts, 2 or more, with at least this power; None beyond ten million."""
+def _prompts(pairs: Alternative, n: int | None, k: int, effect: float, target: float, level: float) -> int | None:
+    """Fewest prompts with at least this power; None beyond ten million."""
+    found = _normal_prompts(effect, target, level)
+    if found is None or found > FEW:
+        return found
+    most = found + found // 4 + 20
+    tested = SimulatedPower(pairs, n, k, most, level)
+    if tested.at(most) < target:
+        return most
+    low, high = 1, most
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if tested.at(middle) >= target else (middle, high)
+    return high
+
+
+def _normal_prompts(effect: float, target: float, level: float) -> int | None:
+    """Fewest prompts by the noncentral t distribution."""
     low, high = 1, 2
-    while power(effect, high, level) < target:
+    while normal_power(effect, high, level) < target:
         low, high = high, high * 2
         if high > LARGEST:
             return None
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if power(effect, middle, level) >= target else (middle, high)
+        low, high = (low, middle) if normal_power(effect, middle, level) >= target else (middle, high)
     return high
 
 
