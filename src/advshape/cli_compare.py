@@ -122,7 +122,8 @@ def _clusters(pattern: str | None) -> ClusterOf | None:
 
 def comparison_text(found: Comparison) -> str:
     """A comparison as text: runs, notes, curves, differences, changed prompts, crossings."""
-    lines = [_run_line(run) for run in found.runs]
+    loud = [note.upper() for note in found.notes if note.startswith("UNPAIRED")]
+    lines = [*loud, *(_run_line(run) for run in found.runs)]
     width = max(len(run.label) for run in found.runs)
     lines += ["", f"{'':{width}}" + "".join(f"{f'pass@{k}':>16}" for k in found.ks)]
     for run, curve in zip(found.runs, found.curves, strict=True):
@@ -132,7 +133,7 @@ def comparison_text(found: Comparison) -> str:
     for pair in found.pairs:
         lines += ["", *_pair_lines(pair, found)]
     for note in found.notes:
-        lines += ["", f"Note: {note}"] if not note.startswith("UNPAIRED") else ["", note.upper()]
+        lines += [] if note.startswith("UNPAIRED") else ["", f"Note: {note}"]
     return "\n".join(_visible(line) for line in lines)
 
 
@@ -167,7 +168,9 @@ def _pair_lines(pair: Difference, found: Comparison) -> list[str]:
 
 
 def _p(value: float) -> str:
-    return f"{'-':>9}" if value != value else f"{value:>9.4f}"
+    if value != value:
+        return f"{'-':>9}"
+    return f"{'<0.0001':>9}" if value < 0.0001 else f"{value:>9.4f}"
 
 
 def _verdict(pair: Difference, found: Comparison) -> str:

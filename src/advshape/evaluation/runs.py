@@ -110,7 +110,9 @@ def _counted(log: Path, options: Options) -> list[CountedLog]:
 
 
 def _run(item: CountedLog, label: str, texts: Mapping[str, str], settings: Mapping[str, Any]) -> Run:
-    skipped = [f"left out {count} x {what} (first: {place})" for what, (count, place) in item.skipped.items()]
+    # what the user chose away with @NAME=VALUE is no news
+    skipped = [f"left out {count} x {what} (first: {place})" for what, (count, place) in item.skipped.items()
+               if not what.startswith("record outside")]  # fmt: skip
     return Run(label, item.source, item.counts, texts, settings, (*item.notes, *skipped))
 
 
