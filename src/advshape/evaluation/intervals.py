@@ -34,6 +34,9 @@ FEW = 10
 FEW_CLUSTERS = 0.8
 """Clusters unlike the others, in all, below which prompts of a cluster are taken to go together."""
 
+UNSEEN = 0.75
+"""Size of a difference that a prompt not among those seen may have."""
+
 
 class Interval(NamedTuple):
     """A mean over prompts with both ends of its interval; each of shape (K,)."""
@@ -144,9 +147,10 @@ def difference_interval(
 ) -> Interval:
     """Student's t for paired differences with one pseudo-pair more on each side.
 
-    The two pseudo-prompts differ by plus and minus the largest difference seen (at least 1/2; 1 where all are
-    0), half weight each: without them the interval has no width when no prompt changed, and is too short
-    when few did.
+    The two pseudo-prompts (with clusters: pseudo-clusters of mean size) differ by plus and minus the largest
+    difference seen (at least 3/4; 1 where all are 0), half weight each: without them the interval has no width
+    when no prompt changed, and is too short when few did. A mean that is carried by large changes of fewer than
+    about two prompts in M can still hide from it.
 
     Args:
         differences: (M, K), each in [-1, 1], second evaluation minus first.
@@ -160,8 +164,9 @@ def difference_interval(
     """
     check_confidence(confidence)
     mean, error, units = _mean_and_error(differences, clusters)
-    largest = np.abs(differences).max(axis=0)
-    largest = np.where(largest > 0, np.maximum(largest, 0.5), 1.0)
+    sums = differences if clusters is None else cluster_sums(differences, clusters)
+    largest = np.abs(sums).max(axis=0) * units / len(differences)
+    largest = np.where(largest > 0, np.maximum(largest, UNSEEN), 1.0)
     half = t_quantile(confidence, units - 1) * np.sqrt(error**2 + (largest / units) ** 2)
     return Interval(mean, np.maximum(mean - half, -1), np.minimum(mean + half, 1))
 
