@@ -2,6 +2,7 @@
 
     python bench/coverage.py                    # some 10 minutes on one core; writes docs/coverage.csv
     python bench/coverage.py --replicates 400   # a quick look
+    python bench/coverage.py --held-out         # other populations and M, run once after all constants were set
 
 Prompts are drawn from populations of success rates whose mean pass@k is known, n rollouts each; a cell is one
 (population, number of prompts M, n, k). Cells whose coverage comes out within three standard errors of 93 or
@@ -99,11 +100,25 @@ POPULATIONS = (
     Population("clusters of 2, Beta(.3, .6)", *clustered(0.3, 0.6, 2, 1.0), cluster=2),
 )
 
+HELD_OUT = (
+    Population("Beta(.1, 1)", *beta(0.1, 1)),
+    Population("Beta(1, .1)", *beta(1, 0.1)),
+    Population("Beta(.15, .15)", *beta(0.15, 0.15)),
+    Population("Beta(1, 20)", *beta(1, 20)),
+    Population("80 % .01, 20 % .7", *mixture((0.8, point(0.01)), (0.2, point(0.7)))),
+    Population("98 % Beta(8, 1), 2 % 0", *mixture((0.98, beta(8, 1)), (0.02, point(0)))),
+    Population("all alike: .1", *point(0.1)),
+    Population("clusters of 10, Beta(.3, .6)", *clustered(0.3, 0.6, 10, 0.7), cluster=10),
+    Population("clusters of 4, Beta(4, .5)", *clustered(4, 0.5, 4, 0.9), cluster=4),
+)
 
-def cells(replicates: int, seed: int) -> Iterator[dict[str, Any]]:
+
+def cells(
+    replicates: int, seed: int, populations: Sequence[Population], sizes: Sequence[int]
+) -> Iterator[dict[str, Any]]:
     """The coverage of every method in every cell; doubtful cells a second time."""
-    for number, population in enumerate(POPULATIONS):
-        for prompts in PROMPTS:
+    for number, population in enumerate(populations):
+        for prompts in sizes:
             rng = np.random.default_rng([seed, number, prompts])
             count = replicates if prompts < 1000 else max(replicates // 2, 1)
             for n, ks in ATTEMPTS.items():
@@ -117,7 +132,7 @@ def cells(replicates: int, seed: int) -> Iterator[dict[str, Any]]:
                         row["ours"] = float(np.mean([part["ours"] for part in parts]))
                         row["replicates"] = 10 * count
                 yield from rows
-        print(f"{number + 1} of {len(POPULATIONS)} populations", file=sys.stderr)
+        print(f"{number + 1} of {len(populations)} populations", file=sys.stderr)
 
 
 def doubtful(coverage: float, count: int) -> bool:
@@ -226,14 +241,16 @@ CHANGES: dict[str, Callable[[np.random.Generator, np.ndarray], np.ndarray]] = {
 }
 
 
-def difference_coverage(replicates: int, seed: int) -> Iterator[tuple[str, str, int, int, int, float]]:
+def difference_coverage(
+    replicates: int, seed: int, populations: Sequence[Population], sizes: Sequence[int]
+) -> Iterator[tuple[str, str, int, int, int, float]]:
     """(population, change, M, n, k, coverage) of the paired interval."""
-    for number, population in enumerate(p for p in POPULATIONS if p.name.startswith(("AIME", "hard", "clusters of 5"))):
+    for number, population in enumerate(populations):
         for change, apply in CHANGES.items():
             rng = np.random.default_rng([seed, 2, number])
             many = population.draw(rng, (2000, 1000))
             later = apply(rng, many)
-            for prompts in PROMPTS:
+            for prompts in sizes:
                 labels = np.arange(prompts) // population.cluster if population.cluster > 1 else None
                 first = population.draw(rng, (replicates, prompts))
                 second = apply(rng, first)
@@ -253,7 +270,7 @@ def summary(rows: list[dict[str, Any]]) -> str:
         "| population | cells | ours | above 99 %, resolvable | Student's t | Wald | bootstrap |",
         "|---|---|---|---|---|---|---|",
     ]
-    for population in [p.name for p in POPULATIONS]:
+    for population in dict.fromkeys(row["population"] for row in rows):
         own = [row for row in rows if row["population"] == population]
         plain = [row for row in own if not row["beyond"]]
         lines.append(
@@ -273,8 +290,11 @@ def main() -> int:
     parser.add_argument("--replicates", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs" / "coverage.csv")
+    parser.add_argument("--held-out", action="store_true")
     options = parser.parse_args()
-    rows = list(cells(options.replicates, options.seed))
+    if options.held_out:
+        return held_out(options.replicates, options.seed)
+    rows = list(cells(options.replicates, options.seed, POPULATIONS, PROMPTS))
     write_csv(options.out, rows)
     print(summary(rows))
     failed = report_cells(rows)
@@ -286,12 +306,26 @@ def main() -> int:
     for name in [p.name for p in POPULATIONS]:
         own = [row for row in bands if row[0] == name]
         print(f"| {name} |" + " |".join(f" {100 * a:.1f} | {100 * b:.1f}" for _, _, a, b in own) + " |")
-    found = list(difference_coverage(min(options.replicates, 2000), options.seed))
-    print("\nPaired differences: population, change; smallest - largest coverage for M = 30, 100, 300, 1000")
-    for key in dict.fromkeys(row[:2] for row in found):
-        spans = [[100 * row[5] for row in found if row[:2] == key and row[2] == prompts] for prompts in PROMPTS]
-        print(f"| {key[0]} | {key[1]} |" + " |".join(f" {min(s):.1f} – {max(s):.1f}" for s in spans) + " |")
+    paired = [p for p in POPULATIONS if p.name.startswith(("AIME", "hard", "clusters of 5"))]
+    report_differences(list(difference_coverage(min(options.replicates, 2000), options.seed, paired, PROMPTS)), PROMPTS)
     return 1 if failed else 0
+
+
+def held_out(replicates: int, seed: int) -> int:
+    """Cells and paired differences of populations and M that no constant was set on; nothing is written."""
+    sizes = (50, 200)
+    rows = list(cells(replicates, seed, HELD_OUT, sizes))
+    print(summary(rows))
+    failed = report_cells(rows)
+    report_differences(list(difference_coverage(min(replicates, 2000), seed, HELD_OUT, sizes)), sizes)
+    return 1 if failed else 0
+
+
+def report_differences(found: list[tuple[str, str, int, int, int, float]], sizes: Sequence[int]) -> None:
+    print(f"\nPaired differences: population, change; smallest - largest coverage for M = {', '.join(map(str, sizes))}")
+    for key in dict.fromkeys(row[:2] for row in found):
+        spans = [[100 * row[5] for row in found if row[:2] == key and row[2] == prompts] for prompts in sizes]
+        print(f"| {key[0]} | {key[1]} |" + " |".join(f" {min(s):.1f} – {max(s):.1f}" for s in spans) + " |")
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:

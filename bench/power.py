@@ -9,8 +9,8 @@ Power: the alternative of the plan is simulated with the prompts that it asks fo
 with p <= 0.05 must lie within 3 points of the plan's power.
 Where fewer than 10 prompts differ at all in the mean pair, no test reaches 5 %: with four prompts the most
 extreme of 16 sign patterns has 6 %. These cells are held to the upper limit only.
-Null pairs of two recipes, whose prompts change for better and worse with mean 0, are not symmetric: where fewer
-than 30 prompts differ, neither this test nor Student's keeps its level, and these cells are printed only.
+Null pairs of two recipes, whose prompts change for better and worse with mean 0, are not symmetric, so the test
+is not exact for them: where fewer than 30 prompts differ, they are printed and not held to a limit.
 Crossing: two curves that cross at a known k; how often the bootstrap interval holds it.
 """
 

@@ -23,6 +23,7 @@ NORMAL = 9
 COMPARISONS = 4000
 """Simulated for each power up to 200 prompts (half as many beyond): a standard error of 0.6 points at 80 %."""
 PATTERNS = 999
+PARTS = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +90,7 @@ def power(effect: float, prompts: int, level: float = 0.05) -> float:
 class SimulatedPower:
     """Power of the sign-flip test at any number of prompts, from one set of simulated comparisons.
 
-    Right also where few prompts carry the difference, unlike `power`. All comparisons share their sign patterns.
+    Right also where few prompts carry the difference, unlike `power`. A tenth of the comparisons shares sign patterns.
 
     >>> tested = SimulatedPower(alternative(RateModel(1, 1), 1.0, 0.5), n=8, k=1, most=40)
     >>> tested.at(10) < tested.at(20) < tested.at(40) <= 1
@@ -103,14 +104,19 @@ class SimulatedPower:
         rng = np.random.default_rng(seed)
         self.level = level
         repeats = COMPARISONS if most <= 200 else COMPARISONS // 2
-        self.differences = pairs.draw(n, k, (repeats, most), rng)
-        self.signs = rng.choice([-1.0, 1.0], (PATTERNS, most))
+        self.parts = [
+            (pairs.draw(n, k, (repeats // PARTS, most), rng), rng.choice([-1.0, 1.0], (PATTERNS, most)))
+            for _ in range(PARTS)
+        ]
 
     def at(self, prompts: int) -> float:
         """Share of the comparisons whose first `prompts` prompts give a p-value of at most `level`."""
-        d = self.differences[:, :prompts]
+        return float(np.mean([self._found(d[:, :prompts], signs[:, :prompts]) for d, signs in self.parts]))
+
+    def _found(self, d: Floats, signs: Floats) -> float:
+        """The same for comparisons, (R, prompts), that share sign patterns, (patterns, prompts)."""
         observed, rounding = np.abs(d.sum(axis=1)), 1e-10 * np.abs(d).sum(axis=1)
-        sums = np.abs(d @ self.signs[:, :prompts].T)
+        sums = np.abs(d @ signs.T)
         larger = (sums > (observed + rounding)[:, None]).sum(axis=1)
         hits = 0.5 * (larger + (sums >= (observed - rounding)[:, None]).sum(axis=1))
         return float(np.mean((0.5 + hits) / (1 + PATTERNS) <= self.level))
