@@ -135,7 +135,7 @@ def test_tables_and_functions_are_rules_too(rewards):
         ([[1.0, np.nan, 0.0], [np.nan] * 3], {}, "no judged rollout|needs n >= 2"),
         ([1.0, 0.0, 1.0], {"groups": [1, "a", 1]}, "all of one kind"),
         ([1.0, 0.0, 1.0], {"groups": [1, None, 1]}, "all of one kind"),
-        ([1.0, 0.0, 1.0], {"groups": [1.0, np.nan, 1.0]}, "all of one kind"),
+        ([1.0, 0.0, 1.0], {"groups": [1.0, np.nan, 1.0]}, "a group id is NaN"),
         ([1.0, 0.0, 1.0], {"groups": [1, 1]}, "one id per rollout"),
         ([], {"groups": []}, "one id per rollout"),
         ([[1.0, 0.0]], {"groups": [1, 1]}, "flat rewards"),
@@ -213,3 +213,28 @@ def test_scaled_rules_leave_single_rollouts_alone():
     found = adv.advantages([[1.0, np.nan], [1.0, 0.0]], adv.estimator("psr").scaled("rms"), too_small="zero")
     assert (found[0] == 0).all()
     assert adv.estimator("pass_at_k", k=245).kind == "unbiased"
+
+
+def test_ids_and_rows_that_cannot_be():
+    rule = adv.estimator("rloo")
+    mixed_integers = adv.advantages([1, 0, 1.0, 0], rule, groups=[1, 1, np.int64(2), 2])
+    assert mixed_integers.tolist() == [1, -1, 1, -1]
+    with pytest.raises(adv.AdvshapeError, match="rows of different lengths"):
+        adv.advantages([[1, 0], [1]], rule)
+    with pytest.raises(adv.AdvshapeError, match="a group id is NaN"):
+        adv.advantages([1, 0, 1.0, 0], rule, groups=[0.0, np.nan, 0.0, np.nan])
+    with pytest.raises(adv.AdvshapeError, match=r"\['int', 'str'\]"):
+        adv.advantages([1, 0, 1.0, 0], rule, groups=[1, 1, "a", "a"])
+
+
+def test_parameters_without_a_name_and_given_twice():
+    assert adv.estimator("pass_at_k(8)").name == "pass_at_k(k=8)"
+    assert adv.make_surrogate("PassAtK(8)") == adv.PassAtK(8)
+    for spec, named in (
+        ("pass_at_k(8, k=9)", {}),
+        ("rloo(3)", {}),
+        ("pass_at_k(k=8)", {"k": 4}),
+        ("pass_at_k(8)", {"k": 4}),
+    ):
+        with pytest.raises(adv.AdvshapeError, match=r"twice|belongs to no parameter"):
+            adv.estimator(spec, **named)

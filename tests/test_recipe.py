@@ -4,6 +4,7 @@ import tomllib
 
 import pytest
 
+from advshape.cli import main
 from advshape.errors import AdvshapeError
 from advshape.training.recipe import (
     Recipe,
@@ -115,3 +116,14 @@ def test_assignments():
 def test_recipe_is_written_as_toml():
     data = tomllib.loads(Recipe("x", model={"path": "m", "dtype": None}).to_toml())
     assert data["model"] == {"path": "m"}  # None has no word in TOML: it is left out
+
+
+def test_another_estimator_over_the_recipes_own_parameters_says_how(capsys, tmp_path):
+    assert main(["train", "countdown", "--set", "objective.estimator=rloo", "--dry-run"]) == 2
+    assert """--set 'objective={estimator = "rloo"}'""" in capsys.readouterr().err
+    assert main(["train", "countdown", "--set", 'objective={estimator = "rloo"}', "--dry-run"]) == 0
+
+
+def test_a_run_directory_that_cannot_be_made(capsys):
+    assert main(["train", "countdown", "--set", "trainer.max_steps=1", "--out", "/dev/null/x"]) == 2
+    assert "cannot be made" in capsys.readouterr().err

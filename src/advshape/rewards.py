@@ -57,7 +57,7 @@ def advantages(
            [ 1.  ,  0.  , -0.5 , -0.5 ]])
     """
     xp = _namespace(rewards)
-    data: Any = rewards.detach() if xp is not np else np.asarray(rewards)  # type: ignore[attr-defined]
+    data: Any = rewards.detach() if xp is not np else _array(rewards)  # type: ignore[attr-defined]
     if too_small not in ("raise", "zero"):
         raise AdvshapeError(f"too_small must be 'raise' or 'zero', got {too_small!r}")
     if real not in (None, "layer_cake") or (bounds is not None and real is None):
@@ -81,6 +81,16 @@ def advantages(
     if real is not None:
         return _real(xp, data, rule, history, too_small, _bounds(bounds))
     return _dense(xp, data, rule, history, too_small)
+
+
+def _array(rewards: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(rewards)
+    except ValueError:  # rows of several lengths
+        raise AdvshapeError(
+            "rewards must be an array (groups, n), got rows of different lengths; fill them with NaN (not judged), or "
+            "pass flat rewards with groups=, one id per rollout"
+        ) from None
 
 
 def _namespace(x: object) -> Any:
@@ -298,10 +308,17 @@ def _group_index(groups: Any, data: Any) -> NDArray[np.int64]:
             f"groups= takes flat rewards (B,) and one id per rollout, got rewards {tuple(data.shape)} "
             f"and ids {ids.shape}"
         )
-    kinds = {type(x).__name__ for x in groups} if ids.dtype == object or isinstance(groups, list | tuple) else set()
-    if len(kinds) > 1 or (ids.dtype.kind == "f" and bool(np.isnan(ids).any())):
-        raise AdvshapeError(f"group ids must be all of one kind, got {sorted(kinds) or 'NaN'}; use integers or strings")
+    if ids.dtype.kind == "f" and bool(np.isnan(ids).any()):
+        raise AdvshapeError("a group id is NaN, which equals no other; use integers or strings")
+    kinds = {_kind(x) for x in groups} if ids.dtype == object or isinstance(groups, list | tuple) else set()
+    if len(kinds) > 1:
+        raise AdvshapeError(f"group ids must be all of one kind, got {sorted(kinds)}; use integers or strings")
     return np.unique(ids, return_inverse=True)[1].reshape(-1)
+
+
+def _kind(group: object) -> str:
+    """The kind of an id, numpy's as Python's."""
+    return type(group.item() if isinstance(group, np.generic) else group).__name__
 
 
 def _per_group(values: ArrayLike, first: NDArray[np.int64], inverse: NDArray[np.int64]) -> ArrayLike:

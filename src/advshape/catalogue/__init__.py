@@ -27,6 +27,7 @@ ENTRIES: dict[str, Callable[..., AdvantageEstimator]] = {
 }
 
 _SPEC = re.compile(r"\s*([A-Za-z_]\w*)\s*(?:\((.*)\))?\s*", re.DOTALL)
+_VALUE = re.compile(r"[-+.\d]+(?:e[-+]?\d+)?")
 _PARAMETER = re.compile(r"\s*([A-Za-z_]\w*)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([-+\w.]+))\s*")
 
 
@@ -58,6 +59,10 @@ def estimator(spec: str | Mapping[str, Any], /, **parameters: Any) -> AdvantageE
     name, found = _parse(spec)
     if name not in ENTRIES:
         raise AdvshapeError(f"unknown estimator {name!r}{nearest(name, ENTRIES)}; `advshape estimators` lists all")
+    found = _by_name(ENTRIES[name], found)
+    twice = sorted(set(found) & set(parameters))
+    if twice:
+        raise AdvshapeError(f"{twice[0]} is given twice, in {spec!r} and as {twice[0]}={parameters[twice[0]]!r}; once")
     return _call(name, ENTRIES[name], {**found, **parameters})
 
 
@@ -76,7 +81,7 @@ def make_surrogate(spec: str, /, **parameters: Any) -> surrogate.Surrogate:
     if plain is None or plain.group(1) not in known or ")" in (plain.group(2) or ""):
         return parse(spec, **parameters)
     name, found = _parse(spec)
-    return _call(name, known[name], {**found, **parameters})
+    return _call(name, known[name], {**_by_name(known[name], found), **parameters})
 
 
 def nearest(name: str, known: Any) -> str:
@@ -117,6 +122,9 @@ def _parse(spec: str) -> tuple[str, dict[str, Any]]:
     parameters: dict[str, Any] = {}
     for part in inside.split(",") if inside and inside.strip() else []:
         found = _PARAMETER.fullmatch(part)
+        if found is None and not parameters and _VALUE.fullmatch(part.strip()):
+            parameters[""] = _literal(part.strip())  # the first one, without its name
+            continue
         if found is None:
             raise AdvshapeError(f"cannot read the parameter {part.strip()!r} in {spec[:80]!r}; write key=value")
         key, double, single, bare = found.groups()
@@ -125,6 +133,14 @@ def _parse(spec: str) -> tuple[str, dict[str, Any]]:
         text = double if double is not None else single
         parameters[key] = text if text is not None else _literal(bare)
     return name, parameters
+
+
+def _by_name(factory: Callable[..., Any], found: dict[str, Any]) -> dict[str, Any]:
+    """A value without a name belongs to the first parameter, as in Python: PassAtK(8)."""
+    first = next(iter(inspect.signature(factory).parameters), "")
+    if "" in found and (not first or first in found):
+        raise AdvshapeError(f"{found['']!r} belongs to no parameter; write key=value, each once")
+    return {key or first: value for key, value in found.items()}
 
 
 def _literal(text: str) -> Any:

@@ -192,7 +192,15 @@ def resolve_objective(objective: Mapping[str, Any]) -> advshape.AdvantageEstimat
     scale = objective.get("scale", "rms")
     if scale not in ("rms", "none"):
         raise AdvshapeError(f"[objective] scale = {scale!r}; allowed: \"rms\" or \"none\"")  # fmt: skip
-    return advshape.estimator(parameters).scaled(scale)
+    try:
+        return advshape.estimator(parameters).scaled(scale)
+    except AdvshapeError as error:
+        if "has no parameter" not in str(error):
+            raise
+        raise AdvshapeError(
+            f"{error} ([objective] holds {', '.join(objective)}; another objective replaces the whole table: "
+            f"--set 'objective={{{given[0]} = \"{objective[given[0]]}\"}}')"
+        ) from None
 
 
 def check_group(estimator: advshape.AdvantageEstimator, n: int) -> None:

@@ -101,7 +101,7 @@ def check_keys(section: str, given: Iterable[str], known: Sequence[str]) -> None
     """Raise for the first key of ``[section]`` that is not known, naming the nearest one."""
     for key in given:
         if key not in known:
-            listed = f" Allowed: {', '.join(known)}." if len(known) <= 20 else ""
+            listed = f"; allowed: {', '.join(known)}" if len(known) <= 20 else ""
             raise AdvshapeError(f"unknown key {key!r} in [{section}]{nearest(key, known)}{listed}")
 
 

@@ -63,7 +63,12 @@ class RunDirectory:
     def create(self, recipe_toml: str, overwrite: bool = False) -> None:
         """Make the directory and write the resolved recipe; with ``overwrite`` an old run's parts go first."""
         self.check_free(overwrite)
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise AdvshapeError(
+                f"the run directory {str(self.path)!r} cannot be made ({error.strerror}); choose another with --out"
+            ) from None
         for part in PARTS:
             target = self.path / part
             if target.is_dir():
