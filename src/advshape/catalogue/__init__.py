@@ -18,7 +18,12 @@ from advshape.errors import AdvshapeError
 from advshape.expression import parse
 from advshape.table import AdvantageEstimator
 
-__all__ = ["estimator", "estimators", "make_surrogate"]
+__all__ = ["UnknownParameter", "estimator", "estimators", "make_surrogate"]
+
+
+class UnknownParameter(AdvshapeError):
+    """An entry was given a parameter that it does not have."""
+
 
 ENTRIES: dict[str, Callable[..., AdvantageEstimator]] = {
     f.__name__: f
@@ -59,11 +64,7 @@ def estimator(spec: str | Mapping[str, Any], /, **parameters: Any) -> AdvantageE
     name, found = _parse(spec)
     if name not in ENTRIES:
         raise AdvshapeError(f"unknown estimator {name!r}{nearest(name, ENTRIES)}; `advshape estimators` lists all")
-    found = _by_name(ENTRIES[name], found)
-    twice = sorted(set(found) & set(parameters))
-    if twice:
-        raise AdvshapeError(f"{twice[0]} is given twice, in {spec!r} and as {twice[0]}={parameters[twice[0]]!r}; once")
-    return _call(name, ENTRIES[name], {**found, **parameters})
+    return _call(name, ENTRIES[name], found, parameters)
 
 
 def make_surrogate(spec: str, /, **parameters: Any) -> surrogate.Surrogate:
@@ -81,7 +82,7 @@ def make_surrogate(spec: str, /, **parameters: Any) -> surrogate.Surrogate:
     if plain is None or plain.group(1) not in known or ")" in (plain.group(2) or ""):
         return parse(spec, **parameters)
     name, found = _parse(spec)
-    return _call(name, known[name], {**_by_name(known[name], found), **parameters})
+    return _call(name, known[name], found, parameters)
 
 
 def nearest(name: str, known: Any) -> str:
@@ -135,14 +136,6 @@ def _parse(spec: str) -> tuple[str, dict[str, Any]]:
     return name, parameters
 
 
-def _by_name(factory: Callable[..., Any], found: dict[str, Any]) -> dict[str, Any]:
-    """A value without a name belongs to the first parameter, as in Python: PassAtK(8)."""
-    first = next(iter(inspect.signature(factory).parameters), "")
-    if "" in found and (not first or first in found):
-        raise AdvshapeError(f"{found['']!r} belongs to no parameter; write key=value, each once")
-    return {key or first: value for key, value in found.items()}
-
-
 def _literal(text: str) -> Any:
     if text in ("None", "none"):
         return None
@@ -156,13 +149,23 @@ def _literal(text: str) -> Any:
     return text
 
 
-def _call(name: str, factory: Callable[..., Any], parameters: dict[str, Any]) -> Any:
+def _call(name: str, factory: Callable[..., Any], written: dict[str, Any], given: dict[str, Any]) -> Any:
+    """The entry with the parameters written in its spec and those given beside it.
+
+    A value without a name (key "") belongs to the first parameter, as in Python: PassAtK(8).
+    """
     signature = inspect.signature(factory)
     allowed = list(signature.parameters)
+    if "" in written and (not allowed or allowed[0] in written):
+        raise AdvshapeError(f"{written['']!r} belongs to no parameter of {name}; write key=value, each once")
+    written = {key or allowed[0]: value for key, value in written.items()}
+    for key in sorted(set(written) & set(given)):
+        raise AdvshapeError(f"{name} is given {key} twice, as {written[key]!r} and as {given[key]!r}; give it once")
+    parameters = {**written, **given}
     for key in parameters:
         if key not in allowed:
             takes = f"it takes {', '.join(allowed)}" if allowed else "it takes none"
-            raise AdvshapeError(f"{name} has no parameter {key!r}{nearest(key, allowed)}; {takes}")
+            raise UnknownParameter(f"{name} has no parameter {key!r}{nearest(key, allowed)}; {takes}")
     missing = [k for k, p in signature.parameters.items() if p.default is p.empty and k not in parameters]
     if missing:
         raise AdvshapeError(f"{name} needs {', '.join(missing)}; write for instance {name}({missing[0]}=8)")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from advshape.errors import AdvshapeError
 from advshape.evaluation.log import Rollout, settings_hash
+from advshape.tasks.judging import guarded
 
 if TYPE_CHECKING:
     from advshape.tasks.protocol import Problem, Task
@@ -146,11 +147,8 @@ def judged(task: Task, problem: Problem, sample: int, answer: Completion, settin
     """The rollout of one completion; a verifier that raises is reported, not passed on."""
     outcome, reason = "not_judged", answer.refused
     if not answer.refused:
-        try:
-            verdict = task.verdict(problem, answer.text)
-            outcome, reason = verdict.outcome, verdict.reason
-        except Exception as error:
-            reason = f"the verifier raised {type(error).__name__}: {error}"
+        verdict = guarded(lambda item: task.verdict(*item), (problem, answer.text))
+        outcome, reason = verdict.outcome, verdict.reason
     return Rollout(
         problem=problem.id,
         sample=sample,

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from advshape.errors import AdvshapeError
-from advshape.tasks.judging import check_workers, judge_all
-from advshape.tasks.protocol import Problem, Split, Verdict
-from advshape.tasks.rows import Problems, Row, Source, brief, digest, find_column, prompt_of, text_of
+from advshape.tasks.judging import check_workers
+from advshape.tasks.protocol import Problem, Verdict
+from advshape.tasks.rows import FileTask, Problems, Row, Source, digest, find_column, prompt_of, text_of
 from advshape.tasks.sandbox import Limits, check_sandbox, judge_job
 
 __all__ = ["Code", "extract_program", "human_eval"]
@@ -38,8 +38,8 @@ INSTRUCTIONS = {
 }
 
 
-@dataclass(frozen=True)
-class Code:
+@dataclass(frozen=True, repr=False)
+class Code(FileTask):
     """Programming problems from a file or a data set; each program runs in its own sandbox.
 
     Args:
@@ -95,26 +95,7 @@ class Code:
                             ("data", problems.digest)):  # fmt: skip
             object.__setattr__(self, name, value)
 
-    def __repr__(self) -> str:
-        return brief(self)
-
-    def problems(self, split: Split, count: int, seed: int = 0) -> Sequence[Problem]:
-        """``count`` distinct problems of a split; asking for more with the same seed only appends."""
-        return self._problems.draw(split, count, seed)
-
-    def verdict(self, problem: Problem, completion: str) -> Verdict:
-        """See `verdicts`."""
-        return self._judge((problem, completion))
-
-    def verdicts(self, problems: Sequence[Problem], completions: Sequence[str]) -> list[Verdict]:
-        """The verdict on each completion, several at a time; never raises on any completion."""
-        return judge_all(self._judge, list(zip(problems, completions, strict=True)), self._workers)
-
-    def _judge(self, item: tuple[Problem, str]) -> Verdict:
-        problem, completion = item
-        text: object = completion
-        if not isinstance(text, str):
-            return Verdict("not_judged", f"the completion is {type(text).__name__}, not text")
+    def _judge_text(self, problem: Problem, text: str) -> Verdict:
         job = problem.data.get("job")
         if not isinstance(job, Mapping):
             return Verdict("not_judged", "the problem has no tests")

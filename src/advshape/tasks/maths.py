@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 
 from advshape.errors import AdvshapeError
-from advshape.tasks.judging import WorkerFailed, WorkerPool, check_workers, judge_all
-from advshape.tasks.protocol import Problem, Split, Verdict
-from advshape.tasks.rows import Problems, Row, Source, brief, digest, find_column, prompt_of, text_of
+from advshape.tasks.judging import WorkerFailed, WorkerPool, check_workers
+from advshape.tasks.protocol import Problem, Verdict
+from advshape.tasks.rows import FileTask, Problems, Row, Source, digest, find_column, prompt_of, text_of
 
 __all__ = ["Maths", "final_answer", "last_boxed"]
 
@@ -27,8 +27,8 @@ LONGEST = 20_000
 SPARE_SECONDS = 2.0
 
 
-@dataclass(frozen=True)
-class Maths:
+@dataclass(frozen=True, repr=False)
+class Maths(FileTask):
     """Problems with a final answer, from a file or a data set.
 
     Args:
@@ -69,6 +69,7 @@ class Maths:
     name: str = field(default="maths", init=False)
     _problems: Problems = field(init=False, repr=False, compare=False)
     _pool: WorkerPool = field(init=False, repr=False, compare=False)
+    _workers: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if find_spec("math_verify") is None:
@@ -78,30 +79,11 @@ class Maths:
         count = check_workers(self.workers)
         source = Source(self.path, self.heldout_path, self.dataset, self.config, self.train_split, self.heldout_split)
         problems = Problems(source, self._prepare, self.heldout_share)
-        object.__setattr__(self, "_problems", problems)
-        object.__setattr__(self, "data", problems.digest)
-        object.__setattr__(self, "_pool", WorkerPool("advshape.tasks.maths_worker", count))
+        pool = WorkerPool("advshape.tasks.maths_worker", count)
+        for name, value in (("_problems", problems), ("data", problems.digest), ("_workers", count), ("_pool", pool)):
+            object.__setattr__(self, name, value)
 
-    def __repr__(self) -> str:
-        return brief(self)
-
-    def problems(self, split: Split, count: int, seed: int = 0) -> Sequence[Problem]:
-        """``count`` distinct problems of a split; asking for more with the same seed only appends."""
-        return self._problems.draw(split, count, seed)
-
-    def verdict(self, problem: Problem, completion: str) -> Verdict:
-        """See `verdicts`."""
-        return self._judge((problem, completion))
-
-    def verdicts(self, problems: Sequence[Problem], completions: Sequence[str]) -> list[Verdict]:
-        """The verdict on each completion, several at a time; never raises on any completion."""
-        return judge_all(self._judge, list(zip(problems, completions, strict=True)), self._pool.workers)
-
-    def _judge(self, item: tuple[Problem, str]) -> Verdict:
-        problem, completion = item
-        text: object = completion
-        if not isinstance(text, str):
-            return Verdict("not_judged", f"the completion is {type(text).__name__}, not text")
+    def _judge_text(self, problem: Problem, text: str) -> Verdict:
         answer = problem.data.get("answer")
         if not isinstance(answer, str):
             return Verdict("not_judged", "the problem has no answer")

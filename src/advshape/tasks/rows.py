@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from advshape.errors import AdvshapeError
-from advshape.tasks.protocol import Problem, Prompt, Split, check_request
+from advshape.tasks.judging import judge_all
+from advshape.tasks.protocol import Problem, Prompt, Split, Verdict, check_request
 
-__all__ = ["Problems", "Source", "brief", "digest", "find_column", "prompt_of", "read_rows", "text_of"]
+__all__ = ["FileTask", "Problems", "Source", "brief", "digest", "find_column", "prompt_of", "read_rows", "text_of"]
 
 Row = Mapping[str, Any]
 Prepare = Callable[[Sequence[Row], str], Callable[[Row], Problem]]
@@ -245,6 +246,41 @@ class Problems:
             raise AdvshapeError(f"{self.where} has {len(known)} {split} problems, asked for {count}; {hint}")
         order = np.random.default_rng([seed, 0 if split == "train" else 1]).permutation(len(known))
         return [known[place] for place in order[:count]]
+
+
+class FileTask:
+    """What the tasks on problems from a `Source` share; a frozen dataclass with ``repr=False`` comes under it.
+
+    It sets ``_problems`` and ``_workers``, and says in ``_judge_text`` what the verdict on a text is.
+    """
+
+    _problems: Problems
+    _workers: int
+
+    def __repr__(self) -> str:
+        return brief(self)
+
+    def problems(self, split: Split, count: int, seed: int = 0) -> Sequence[Problem]:
+        """``count`` distinct problems of a split; asking for more with the same seed only appends."""
+        return self._problems.draw(split, count, seed)
+
+    def verdict(self, problem: Problem, completion: str) -> Verdict:
+        """See `verdicts`."""
+        return self._judge((problem, completion))
+
+    def verdicts(self, problems: Sequence[Problem], completions: Sequence[str]) -> list[Verdict]:
+        """The verdict on each completion, several at a time; never raises on any completion."""
+        return judge_all(self._judge, list(zip(problems, completions, strict=True)), self._workers)
+
+    def _judge(self, item: tuple[Problem, str]) -> Verdict:
+        problem, completion = item
+        text: object = completion
+        if not isinstance(text, str):
+            return Verdict("not_judged", f"the completion is {type(text).__name__}, not text")
+        return self._judge_text(problem, text)
+
+    def _judge_text(self, problem: Problem, text: str) -> Verdict:
+        raise NotImplementedError
 
 
 def distinct(rows: Sequence[Row], prepare: Prepare, where: str) -> list[Problem]:

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import advshape
+from advshape.catalogue import UnknownParameter
 from advshape.errors import AdvshapeError
 from advshape.tasks import Task, load_task
 from advshape.training.models import ModelSource, find_model, lora_config
@@ -194,9 +195,7 @@ def resolve_objective(objective: Mapping[str, Any]) -> advshape.AdvantageEstimat
         raise AdvshapeError(f"[objective] scale = {scale!r}; allowed: \"rms\" or \"none\"")  # fmt: skip
     try:
         return advshape.estimator(parameters).scaled(scale)
-    except AdvshapeError as error:
-        if "has no parameter" not in str(error):
-            raise
+    except UnknownParameter as error:
         raise AdvshapeError(
             f"{error} ([objective] holds {', '.join(objective)}; another objective replaces the whole table: "
             f"--set 'objective={{{given[0]} = \"{objective[given[0]]}\"}}')"

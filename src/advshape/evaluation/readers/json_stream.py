@@ -129,33 +129,31 @@ class JsonStream:
     def _decoded(self) -> Any:
         self._peek()
         while True:
-            try:
-                value, end = DECODER.raw_decode(self._text, self._at)
-            except json.JSONDecodeError as error:
-                if self._broken(error):
-                    self._complain(error)
-            except (ValueError, RecursionError) as error:
-                self._fail(str(error)[:100])
-            else:
-                if self._ends(end) or not self._fill():
-                    self._at = end
-                    return value
+            whole, value = self._attempt()
+            if whole:
+                return value
+
+    def _attempt(self) -> tuple[bool, Any]:
+        """The value that begins here, if the text at hand holds all of it; else more text is there for the next try."""
+        try:
+            value, end = DECODER.raw_decode(self._text, self._at)
+        except json.JSONDecodeError as error:
+            if self._broken(error):
+                self._complain(error)
+        except (ValueError, RecursionError) as error:
+            self._fail(str(error)[:100])
+        else:
+            if self._ends(end) or not self._fill():
+                self._at = end
+                return True, value
+        return False, None
 
     def _skip(self) -> None:
         """Go past a value; one of more than 8 MiB without decoding, and so without checking it."""
         start = self._peek()
         while start not in ('"', "{", "[") or len(self._text) - self._at <= UNCHECKED:
-            try:
-                _, end = DECODER.raw_decode(self._text, self._at)
-            except json.JSONDecodeError as error:
-                if self._broken(error):
-                    self._complain(error)
-            except (ValueError, RecursionError) as error:
-                self._fail(str(error)[:100])
-            else:
-                if self._ends(end) or not self._fill():
-                    self._at = end
-                    return
+            if self._attempt()[0]:
+                return
         depth = 0
         while True:
             found = STRUCTURE.search(self._text, self._at)
