@@ -76,6 +76,51 @@ def test_too_much_entropy_falls_where_the_logit_says(strength):
     assert "pushed down" in warning(spans)
 
 
+@pytest.mark.parametrize("strength", ["0.064", "0.063", "0.05", "0.04", "0.032"])
+@pytest.mark.parametrize("typed", [False, True])
+def test_any_amount_of_entropy_falls_over_a_last_stretch_of_about_exp_of_minus_its_inverse(strength, typed):
+    amount = float(strength)
+    spans = falling(adv.parse(f"rho+{strength}*entropy()") if typed else adv.Identity() + amount * adv.Entropy())
+    ((low, high),) = spans
+    assert high == 1.0
+    assert 1 - low == pytest.approx(np.exp(-1 / amount), rel=1e-5, abs=2.3e-16)  # two spacings of doubles next to 1
+    assert f"(1 - {1 - low:.2g}, 1)" in warning(spans)
+    mirrored = falling(adv.Identity() - amount * adv.Entropy())  # falls after rho = 0, which doubles resolve
+    assert mirrored == ((0.0, pytest.approx(1 / (1 + np.exp(1 / amount)), rel=1e-9)),)
+
+
+@pytest.mark.parametrize("strength", [0.028, 0.02, 0.01, 1e-3])
+def test_a_stretch_below_double_precision_is_said(strength):
+    spans = falling(adv.Identity() + strength * adv.Entropy())
+    assert spans == ((pytest.approx(1.0, abs=2e-15), 1.0),)
+    assert "in a part of it too short for double precision" in warning(spans)
+    assert "too short" not in warning(falling(adv.Identity() + 0.05 * adv.Entropy()))
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-14, 1.0, 1e14])
+def test_falls_do_not_depend_on_the_size_of_the_objective(size):
+    mixed = size * adv.Identity() + size * adv.Entropy()
+    assert falling(mixed) == ((pytest.approx(1 / (1 + np.exp(-1)), abs=1e-12), 1.0),)
+    assert regularization(mixed, adv.Identity(), scale=size).concave
+    assert not regularization(size * adv.AllOfK(3) + size * adv.Identity(), adv.Identity(), scale=size).concave
+    for rising in (adv.Identity(), adv.GRPO(), adv.SkewR(), adv.Focal(2.0), adv.PassAtK(500), adv.LogLikelihood(),
+                   0.5 * adv.GRPO() + Deviation(), adv.parse("(rho-1/2)**3"), adv.LogLikelihood() - adv.Identity(),
+                   adv.Identity() + adv.Variance(), adv.GRPO() + 0.5 * adv.Entropy()):  # fmt: skip
+        assert falling(size * rising) == ()
+
+
+def test_nothing_added_is_said():
+    for objective, base in [(adv.Identity(), adv.Identity()), (2 * adv.PassAtK(3), adv.PassAtK(3)),
+                            (adv.GRPO(), adv.parse("2*arcsin(sqrt(rho))"))]:  # fmt: skip
+        found = regularization(objective, base)
+        assert str(found).endswith(": nothing is added to it")
+        assert (found.name, repr(found.omega), found.concave) == ("0", "0", True)
+        assert found.omega.value([0.2, 0.9]).tolist() == [0.0, 0.0]
+    falls = regularization(adv.Entropy(), adv.Entropy())
+    assert "nothing is added" in str(falls)
+    assert "F falls" in str(falls)
+
+
 def test_falls_in_the_middle_and_nowhere():
     bump = adv.parse("rho + 16*rho**2*(1-rho)**2*(1-2*rho)")
     (low, high), slope = falling(bump)[0], lambda x: float(bump.derivative(x))

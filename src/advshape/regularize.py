@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from advshape.bernstein import FloatArray
 from advshape.errors import AdvshapeError
@@ -21,6 +21,9 @@ __all__ = ["KL", "Deviation", "Regularization", "base_of", "falling", "regulariz
 
 _THETA = np.linspace(0.0, np.pi / 2, 4003)[1:-1]
 GRID = np.sin(_THETA) ** 2  # dense next to 0 and 1
+_REACH = 34.0  # in logit rho: doubles lie 6% of 1 - rho apart there
+_FAR = np.arange(15.75, _REACH + 0.25, 0.25)  # from where the grid stops
+_LOGIT = np.concatenate([[-np.inf], -_FAR[::-1], np.log(GRID) - np.log1p(-GRID), _FAR, [np.inf]])
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,9 @@ class KL(Algebra):
 class Regularization:
     """F = scale * base + omega.
 
-    name: omega in closed form where it is a multiple of a named regulariser, up to a constant; concave: whether omega'
-    never rises; bends_up: where it does; falling: where F' < 0; both as (low, high) intervals of rho.
+    name: omega in closed form where it is a multiple of a named regulariser, up to a constant, "0" where nothing is
+    added; concave: whether omega' never rises; bends_up: where it does; falling: where F' < 0; both as (low, high)
+    intervals of rho.
     """
 
     objective: Surrogate
@@ -87,6 +91,8 @@ class Regularization:
         times = "" if self.scale == 1 else f"{self.scale:.6g} * "
         shape = "concave" if self.concave else f"not concave: it bends up for rho in {_spans(self.bends_up)}"
         lines = [f"F = {times}{self.base!r} + Omega", f"Omega = {self.name or repr(self.omega)}, {shape}"]
+        if self.name == "0":
+            lines = [f"F = {times}{self.base!r}: nothing is added to it"]
         if self.falling:
             lines.append(warning(self.falling))
         return "\n".join(lines)
@@ -130,8 +136,12 @@ def regularization(objective: Surrogate, base: Surrogate | None = None, scale: f
         scale = 1.0 if scale is None and isinstance(objective, Sum) else scale
     kept = _matched_ends(objective, base) if scale is None else float(scale)
     omega = _minus(objective, kept, base)
-    slope = objective.derivative(GRID) - kept * base.derivative(GRID)
-    rising = np.diff(slope) > 1e-9 * np.maximum(1e-3, np.abs(slope[1:]))
+    whole, part = objective.derivative(GRID), kept * base.derivative(GRID)
+    slope = whole - part
+    if np.all(np.abs(slope) <= 1e-12 * (np.abs(whole) + np.abs(part))):
+        return Regularization(objective, base, kept, Sum(()), "0", True, (), falling(objective))
+    typical = float(np.mean(np.abs(slope) * GRID * (1 - GRID)))
+    rising = np.diff(slope) > 1e-9 * np.maximum(1e-2 * typical, np.abs(slope[1:]))
     bends = _intervals(np.concatenate([rising, rising[-1:]]))
     return Regularization(objective, base, kept, omega, _named(slope), not bends, bends, falling(objective))
 
@@ -139,19 +149,61 @@ def regularization(objective: Surrogate, base: Surrogate | None = None, scale: f
 def falling(surrogate: Surrogate) -> tuple[tuple[float, float], ...]:
     """Intervals of rho where F' < 0: there the objective pushes right answers down.
 
+    Found on a grid in logit rho up to 2e-15 from both ends, refined by bisection; the limits F'(0) and F'(1) decide
+    beyond. F' counts as negative where it is below -1e-12 of its own terms and of its mean size.
+
     >>> from advshape.surrogate import Identity
     >>> [(round(low, 4), round(high, 4)) for low, high in falling(Identity() + 0.5 * Entropy())]
     [(0.8808, 1.0)]
     """
-    slope = surrogate.derivative(GRID)
-    size = np.abs(slope[np.isfinite(slope)]).min(initial=np.inf)
-    below = slope < -1e-12 * max(1.0, float(size))
-    return tuple((_refine(surrogate, low, -1), _refine(surrogate, high, 1)) for low, high in _intervals(below))
+    rho = _rate(_LOGIT)
+    with np.errstate(invalid="ignore"):
+        slope = surrogate.derivative(rho)
+        parts = np.sum([np.abs(w * f.derivative(rho)) for w, f in terms(surrogate)], axis=0)
+        pull = np.abs(slope) * rho * (1 - rho)
+        size = np.maximum(np.where(np.isfinite(parts), parts, 0.0), pull[np.isfinite(pull)].mean())
+        inside = slope < -1e-12 * size
+    inside[[0, -1]] |= inside[[1, -2]]  # a run that reaches the last point before an end reaches the end
+    return tuple((_end_of_run(surrogate, a, a - 1), _end_of_run(surrogate, b, b + 1)) for a, b in _runs(inside))
 
 
 def warning(spans: tuple[tuple[float, float], ...]) -> str:
-    """One sentence on where an objective falls."""
-    return f"F falls for rho in {_spans(spans)}: right answers are pushed down there; weaken the regulariser"
+    """One sentence on where an objective falls.
+
+    >>> from advshape.surrogate import Identity
+    >>> print(warning(falling(Identity() + 0.02 * Entropy())))    # beyond logit rho = 50, where 1 - rho = 2e-22
+    F falls for rho in (1 - 1.8e-15, 1), or in a part of it too short for double precision: right answers are pushed
+    down there; so close to an end it hardly matters
+    """
+    fine = any(_is_fine(span) for span in spans)
+    where = _spans(spans) + (", or in a part of it too short for double precision" if fine else "")
+    short = all(high - low < 1e-6 for low, high in spans)
+    advice = "so close to an end it hardly matters" if short else "weaken the regulariser"
+    return f"F falls for rho in {where}: right answers are pushed down there; {advice}"
+
+
+def _is_fine(span: tuple[float, float]) -> bool:
+    """Whether only the limit at an end is known to be negative."""
+    return span in ((0.0, float(_rate(-_REACH))), (float(_rate(_REACH)), 1.0))
+
+
+def _rate(logit: ArrayLike) -> FloatArray:
+    """rho, full precision next to 0."""
+    with np.errstate(over="ignore"):
+        return np.asarray(1 / (1 + np.exp(-np.asarray(logit))))[()]
+
+
+def _end_of_run(surrogate: Surrogate, inner: int, outer: int) -> float:
+    """rho where F' changes sign between a point of _LOGIT with F' < 0 and the next without; 0 and 1 stay."""
+    if not 0 <= outer < len(_LOGIT):
+        return float(_rate(_LOGIT[inner]))
+    inside, outside = _LOGIT[[inner, outer]]
+    if np.isinf(inside):
+        return float(_rate(outside))  # all that is known
+    for _ in range(60):
+        middle = (inside + outside) / 2
+        inside, outside = (middle, outside) if surrogate.derivative(_rate(middle)) < 0 else (inside, middle)
+    return float(_rate(inside))
 
 
 def _minus(objective: Surrogate, scale: float, base: Surrogate) -> Surrogate:
@@ -178,23 +230,16 @@ def _named(slope: FloatArray) -> str | None:
     return None
 
 
-def _intervals(inside: np.ndarray) -> tuple[tuple[float, float], ...]:
+def _intervals(inside: NDArray[np.bool_]) -> tuple[tuple[float, float], ...]:
     """Runs of True on the grid; a run that touches an end is taken to reach it."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], inside, [False]]).astype(int)))
     ends = np.concatenate([[0.0], GRID[1:-1], [1.0]])
-    return tuple((float(ends[a]), float(ends[b - 1])) for a, b in edges.reshape(-1, 2))
+    return tuple((float(ends[a]), float(ends[b])) for a, b in _runs(inside))
 
 
-def _refine(surrogate: Surrogate, rho: float, side: int) -> float:
-    """The change of sign of F' next to a grid point where F' < 0, by bisection; 0 and 1 stay."""
-    if rho in (0.0, 1.0):
-        return rho
-    outside = float(GRID[np.searchsorted(GRID, rho) + side])
-    inside = rho
-    for _ in range(60):
-        middle = (inside + outside) / 2
-        inside, outside = (middle, outside) if float(surrogate.derivative(middle)) < 0 else (inside, middle)
-    return inside
+def _runs(inside: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """First and last index of every run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], inside, [False]]).astype(int)))
+    return [(int(a), int(b) - 1) for a, b in edges.reshape(-1, 2)]
 
 
 def _spans(spans: tuple[tuple[float, float], ...]) -> str:

@@ -107,7 +107,7 @@ class Sum(Algebra):
 
     def __repr__(self) -> str:
         shown = " + ".join(repr(f) if w == 1 else f"{w:g} * {f!r}" for w, f in self.parts)
-        return shown.replace("+ -", "- ")
+        return shown.replace("+ -", "- ") or "0"
 
     @property
     def degree(self) -> int | None:  # type: ignore[override]

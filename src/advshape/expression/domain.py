@@ -2,43 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
-from numpy.typing import NDArray
 
 from advshape.bernstein import FloatArray
 from advshape.errors import AdvshapeError
 from advshape.expression import tree
-from advshape.expression.polynomial import Polynomial
+from advshape.expression.polynomial import ONE, Polynomial, constant
 from advshape.expression.text import show
 
 __all__ = ["check", "end_value", "log", "root"]
 
 _THETA = np.linspace(0, np.pi / 2, 259)[1:-1]
 GRID, WRONG = np.sin(_THETA) ** 2, np.cos(_THETA) ** 2  # dense next to both ends, 1/2 among them
+_FAR = np.append(np.geomspace(3e-5, 0.9e-15, 53), np.geomspace(1e-16, 1e-300, 72))  # on towards an end
+_LOGIT = np.concatenate([np.log(_FAR[::-1]), np.log(GRID / WRONG), -np.log(_FAR)])
 _NEAR = 10.0 ** -np.arange(2.0, 300.0, 2.0)
+_ROUNDING = 1e-13
 
 
 def check(node: tree.Node) -> None:
     """Refuse a formula that is not a finite real number everywhere inside (0, 1), saying where and which part."""
     with np.errstate(all="ignore"):
         for part, base in _risky(node):
-            values = tree.evaluate(base, GRID, WRONG)
-            needs_positive = not (isinstance(part, tree.Power) and part.exponent.denominator == 1)
-            bad = ~(values > 0) if needs_positive else ~(np.abs(values) > 0)
+            places: tuple[float | None, ...]
             if isinstance(part, tree.Call) and part.name in ("arcsin", "entropy", "beta"):
-                low = -1.0 if part.name == "arcsin" else 0.0
-                bad = ~((values >= low - 1e-12) & (values <= 1 + 1e-12))
-                values = np.ones_like(values)
-            rho = GRID[bad][0] if bad.any() else _zero(base, values)
-            if rho is not None:
-                value = float(tree.evaluate(base, np.array(rho), np.array(1 - rho)))
-                raise AdvshapeError(
-                    f"{show(part)} is undefined at rho = {rho:.6g}, where {show(base)} = {value:.6g}; a surrogate "
-                    "must be defined for every success probability in (0, 1)"
-                )
+                low = constant(-1 if part.name == "arcsin" else 0)
+                places = (_negative(tree.sub(base, low), 1e-12), _negative(tree.sub(ONE, base), 1e-12))
+            elif isinstance(part, tree.Power) and part.exponent.denominator == 1:
+                places = (_zero(base),)
+            else:
+                places = (_negative(base), _zero(base))
+            for place in places:
+                _refuse(part, base, place)
         for what, tested in (("the formula", node), ("its derivative", tree.differentiate(node))):
             values = tree.evaluate(tested, GRID, WRONG)
             if not np.all(np.isfinite(values)):
@@ -49,26 +47,69 @@ def check(node: tree.Node) -> None:
 def root(base: tree.Node, exponent: Fraction) -> tree.Node:
     """base ** exponent, refused where a fractional power meets a negative base, also if the power cancels later."""
     if exponent.denominator != 1:
-        _refuse(base, lambda values: values < -1e-12, f"a power {float(exponent):.4g} of {show(base)}")
+        with np.errstate(all="ignore"):
+            _refuse(tree.Power(base, exponent), base, _negative(base, 1e-12))
     return tree.power(base, exponent)
 
 
 def log(base: tree.Node) -> tree.Node:
     """log(base), refused where the base is not positive, also if the logarithm cancels later."""
-    _refuse(base, lambda values: ~(values > 0), f"log({show(base)})")
+    with np.errstate(all="ignore"):
+        for place in (_negative(base), _zero(base)):
+            _refuse(tree.Call("log", base), base, place)
     return tree.call("log", base)
 
 
-def _refuse(base: tree.Node, bad: Callable[[FloatArray], NDArray[np.bool_]], what: str) -> None:
-    with np.errstate(all="ignore"):
-        values = tree.evaluate(base, GRID, WRONG)
-    wrong = bad(values)
-    if wrong.any():
-        rho, value = GRID[wrong][0], values[wrong][0]
-        raise AdvshapeError(
-            f"{what} is undefined at rho = {rho:.6g}, where {show(base)} = {value:.6g}; a surrogate must be "
-            "defined for every success probability in (0, 1)"
-        )
+def _refuse(part: tree.Node, base: tree.Node, place: float | None) -> None:
+    """The error, if there is a place in logit rho; part: what stands around the base."""
+    if place is None:
+        return
+    rho, wrong = _rates(np.array(place))
+    value = float(tree.evaluate(base, rho, wrong))
+    where = f"1 - {wrong:.6g}" if wrong < 1e-4 else f"{rho:.6g}"
+    raise AdvshapeError(
+        f"{show(part)} is undefined at rho = {where}, where {show(base)} = {value:.6g}; "
+        "a surrogate must be defined for every success probability in (0, 1)"
+    )
+
+
+def _rates(logit: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """rho and 1 - rho, each to full precision."""
+    return 1 / (1 + np.exp(-logit)), 1 / (1 + np.exp(logit))
+
+
+def _sign(node: tree.Node, rho: FloatArray, wrong: FloatArray) -> FloatArray:
+    """The sign of the values, 0 where rounding could have made it."""
+    values = tree.evaluate(node, rho, wrong)
+    return np.where(np.abs(values) > _ROUNDING * _size(node, rho, wrong), np.sign(values), 0.0)
+
+
+def _size(node: tree.Node, rho: FloatArray, wrong: FloatArray) -> FloatArray:
+    """What the rounding of a value is relative to: its size if no two terms cancelled."""
+    if isinstance(node, Polynomial):
+        return Polynomial(tuple(map(abs, node.numerators)), node.denominator)(rho, wrong)
+    if isinstance(node, tree.Add):
+        return np.sum([_size(t, rho, wrong) for t in node.terms], axis=0)
+    if isinstance(node, tree.Mul):
+        return np.prod([_size(f, rho, wrong) for f in (node.coefficient, *node.factors)], axis=0)
+    size = np.abs(tree.evaluate(node, rho, wrong))
+    if isinstance(node, tree.Power):
+        lost = _size(node.base, rho, wrong) / np.abs(tree.evaluate(node.base, rho, wrong))
+        return size * lost ** abs(float(node.exponent))
+    if isinstance(node.argument, Polynomial):
+        return size
+    slope = np.abs(tree.evaluate(tree.slope_of(node), rho, wrong))
+    return size + np.where(slope > 0, slope * _size(node.argument, rho, wrong), 0.0)
+
+
+def _negative(base: tree.Node, slack: float = 0.0) -> float | None:
+    """Where in logit rho, next to 1/2, the base is below 0 beyond rounding, or within the grid below -slack."""
+    if _one_sided(base, 1):
+        return None
+    rho, wrong = _rates(_LOGIT)
+    inner = (rho >= GRID[0]) & (wrong >= WRONG[-1])
+    below = np.where(inner, tree.evaluate(base, rho, wrong) < -slack, _sign(base, rho, wrong) < 0)
+    return float(min(_LOGIT[below], key=abs)) if below.any() else None
 
 
 def _risky(node: tree.Node) -> Iterator[tuple[tree.Node, tree.Node]]:
@@ -81,30 +122,50 @@ def _risky(node: tree.Node) -> Iterator[tuple[tree.Node, tree.Node]]:
             yield from _risky(factor)
     elif isinstance(node, tree.Power):
         yield from _risky(node.base)
-        yield node, node.base
+        if node.exponent < 0 or node.exponent.denominator != 1:
+            yield node, node.base
     elif isinstance(node, tree.Call):
         yield from _risky(node.argument)
         if node.name != "exp":
             yield node, node.argument
 
 
-def _zero(base: tree.Node, values: FloatArray) -> float | None:
-    """A zero strictly inside (0, 1) between grid points: at a change of sign, or a minimum of the size that is 0."""
-    size = np.abs(values)
-    turns = np.flatnonzero(np.sign(values[1:]) != np.sign(values[:-1]))
+def _one_sided(base: tree.Node, side: int) -> bool:
+    """Whether a polynomial's coefficients in rho^j (1-rho)^(d-j) show that it keeps this sign inside (0, 1)."""
+    return isinstance(base, Polynomial) and any(base.numerators) and min(side * c for c in base.numerators) >= 0
+
+
+def _zero(base: tree.Node) -> float | None:
+    """A zero strictly inside (0, 1), in logit rho: at a point, a change of sign, or a minimum that rounding cannot
+    tell from 0."""
+    if _one_sided(base, 1) or _one_sided(base, -1):
+        return None
+    logit = np.log(GRID / WRONG)
+    bad = ~(np.abs(tree.evaluate(base, GRID, WRONG)) > 0)
+    if bad.any():
+        return float(logit[bad][0])
+    rho, wrong = _rates(_LOGIT)
+    sign, size = _sign(base, rho, wrong), np.abs(tree.evaluate(base, rho, wrong))
+    sure = np.flatnonzero(sign)
+    logit, sign, size = _LOGIT[sure], sign[sure], size[sure]
+    for i in np.flatnonzero(sign[1:] != sign[:-1]):
+        return _shrunk(base, logit[i], logit[i + 1])
     valley = (size[1:-1] <= size[:-2]) & (size[1:-1] <= size[2:])
     deep = 4 * size[1:-1] <= np.maximum(size[:-2], size[2:])  # a double zero next to a point makes this ratio 9 or more
-    low = np.flatnonzero(valley & deep) + 1
-    spans = [(i, i + 1) for i in turns] + [(i - 1, i + 1) for i in low]
-    for left, right in spans:
-        theta = np.linspace(_THETA[left], _THETA[right], 9)
-        for _ in range(26):  # shrink around the smallest size; a zero reaches rounding
-            sizes = np.abs(tree.evaluate(base, np.sin(theta) ** 2, np.cos(theta) ** 2))
-            best = int(np.argmin(sizes))
-            theta = np.linspace(theta[max(best - 1, 0)], theta[min(best + 1, 8)], 9)
-        if sizes.min() <= 1e-12 * size.max():
-            return float(np.sin(theta[4]) ** 2)
+    for i in np.flatnonzero(valley & deep):
+        place = _shrunk(base, logit[i], logit[i + 2])
+        if _sign(base, *_rates(np.array(place))) == 0:
+            return place
     return None
+
+
+def _shrunk(base: tree.Node, low: float, high: float) -> float:
+    """The logit of the smallest |base| between two others."""
+    for _ in range(26):
+        logit = np.linspace(low, high, 9)
+        best = int(np.argmin(np.abs(tree.evaluate(base, *_rates(logit)))))
+        low, high = logit[max(best - 1, 0)], logit[min(best + 1, 8)]
+    return float(logit[best])
 
 
 def end_value(node: tree.Node, end: int) -> float:

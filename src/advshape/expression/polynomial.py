@@ -152,7 +152,8 @@ class Polynomial:
         out = [0] * (d + 1)
         for j, c in enumerate(numerators):
             for m in range(d - j + 1) if c else ():
-                out[j + m] += c * comb(d - j, m) * (-1) ** m
+                out[j + m] += c
+                c = -c * (d - j - m) // (m + 1)  # c (-1)^m C(d - j, m)
         return [Fraction(c, self.denominator) for c in out]
 
 

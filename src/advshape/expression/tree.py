@@ -17,7 +17,10 @@ from advshape.bernstein import FloatArray
 from advshape.errors import AdvshapeError
 from advshape.expression.polynomial import MAX_DEGREE, ONE, RHO, WRONG, ZERO, Polynomial, constant
 
-__all__ = ["Add", "Call", "Mul", "Node", "Power", "add", "call", "differentiate", "evaluate", "mul", "power", "sub"]
+__all__ = [
+    "Add", "Call", "Mul", "Node", "Power", "add", "call", "differentiate", "evaluate", "mul", "power", "slope_of",
+    "sub",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -217,10 +220,10 @@ def differentiate(node: Node) -> Node:
     if isinstance(square, Polynomial):  # arcsin(x)' = (x**2)' / (2 x sqrt(1 - x**2)), whose roots stay exact
         inner = power(sub(ONE, square), -HALF)
         return mul(constant(HALF), square.derivative(), power(node.argument, Fraction(-1)), inner)
-    return mul(_slope(node), differentiate(node.argument))
+    return mul(slope_of(node), differentiate(node.argument))
 
 
-def _slope(node: Call) -> Node:
+def slope_of(node: Call) -> Node:
     """The derivative of a function at its argument."""
     x = node.argument
     if node.name == "exp":
