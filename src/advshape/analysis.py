@@ -16,10 +16,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from advshape.bernstein import FloatArray, log_choose
+from advshape.bernstein import FloatArray
 from advshape.catalogue import estimator as named
 from advshape.errors import AdvshapeError
-from advshape.forward import _quadrature
 from advshape.prior import Beta
 from advshape.regularize import falling, warning
 from advshape.surrogate import Sum, Surrogate, non_polynomial_terms
@@ -104,7 +103,7 @@ def describe(
         aim = Sum(((factor, found.surrogate),))
     bias = size = ratio = errors = None
     if aim is not None:
-        squared, _, aim_size = _moments(table, aim, prior)
+        squared, _, aim_size, _ = _moments(table, aim, prior)
         bias, ratio = float(np.sqrt(squared)), alignment(table, aim, prior)
         size = bias / float(np.sqrt(aim_size)) if aim_size > 0 else None
         errors = dict(zip(SIGNALS, error(table, aim, SIGNALS, prior).tolist(), strict=True))
@@ -158,7 +157,7 @@ def error(table: AdvantageTable, target: Surrogate, signal: ArrayLike, prior: Be
     levels = np.asarray(signal, dtype=np.float64)
     if not np.all(levels > 0):
         raise AdvshapeError(f"signal must be positive, got {signal!r}; 64 is a usual value")
-    bias, _, _ = _moments(table, target, prior)
+    bias = _moments(table, target, prior)[0]
     return bias + float(prior.counts(table.n) @ table.mean_square) / table.n / levels
 
 
@@ -184,7 +183,7 @@ def batch_error(
         raise AdvshapeError(
             f"a batch needs prompts >= 1, signal > 0 and 0 <= overlap <= 1, got {prompts!r}, {signal!r}, {overlap!r}"
         )
-    nodes, mass = _quadrature(prior)
+    nodes, mass = prior.quadrature()
     mean = float(mass @ (nodes * (1 - nodes) * table.bias(target, nodes)))
     own = error(table, target, signal, prior)
     return own / size + (1 - 1 / size) * overlap * mean**2
@@ -192,8 +191,8 @@ def batch_error(
 
 def alignment(table: AdvantageTable, target: Surrogate, prior: Beta = DEFAULT_PRIOR) -> float:
     """E[omega_n omega] / sqrt(E[omega_n^2] E[omega^2]) under the prior: 1 exactly where F_n' is a multiple of F'."""
-    bias, size, aim = _moments(table, target, prior)
-    return float((size + aim - bias) / (2 * np.sqrt(size * aim))) if size > 0 and aim > 0 else float("nan")
+    _, size, aim, both = _moments(table, target, prior)
+    return float(both / np.sqrt(size) / np.sqrt(aim)) if size > 0 and aim > 0 else float("nan")
 
 
 def share_by_count(table: AdvantageTable, prior: Beta = DEFAULT_PRIOR) -> FloatArray:
@@ -213,16 +212,15 @@ def share_by_rate(table: AdvantageTable, bins: ArrayLike = BINS, prior: Beta = D
     >>> share_by_rate(named("rloo").table(8), [0, 0.5, 1], Beta(1, 1)).round(6)
     array([0.5, 0.5])
     """
-    from scipy.special import betainc, betaln
+    from scipy.special import betainc
 
     edges = np.asarray(bins, dtype=np.float64)
     if edges.ndim != 1 or len(edges) < 2 or edges[0] != 0 or edges[-1] != 1 or not np.all(np.diff(edges) > 0):
         raise AdvshapeError(f"bins must rise from 0 to 1, got {bins!r}; use for instance [0, 0.1, 0.5, 1]")
     n, j = table.n, np.arange(table.n)
-    prior.counts(1)  # a clear error where the prior is no distribution
-    a, b = float(np.asarray(prior.a)), float(np.asarray(prior.b))
-    high, low = a + j + 1, b + n - j
-    mass = np.exp(log_choose(n - 1, j) + betaln(high, low) - betaln(a, b)) * table.weight
+    both = prior.counts(n + 1)[1:-1]  # P(j + 1 of n + 1 right); C(n-1, j) / C(n+1, j+1) of it has the two at the ends
+    mass = both * (j + 1) * (n - j) / (n * (n + 1)) * table.weight
+    high, low = float(np.asarray(prior.a)) + j + 1, float(np.asarray(prior.b)) + n - j
     share = np.diff(betainc(high, low, edges[:, None]), axis=0) @ mass
     total = np.abs(share).sum()
     return share / total if total > 0 else share
@@ -241,7 +239,7 @@ def scale_factor(table: AdvantageTable, convention: Scale, prior: Beta = DEFAULT
         return 1 / table.rms(prior) if table.rms(prior) > 0 else 1.0
     if convention != "rloo":
         raise AdvshapeError(f"unknown scale {convention!r}; use 'none', 'rms' or 'rloo'")
-    nodes, mass = _quadrature(prior)
+    nodes, mass = prior.quadrature()
     natural = nodes * (1 - nodes)
     pull = float(mass @ (natural * table.surrogate().derivative(nodes)))
     if not pull > 0:
@@ -309,12 +307,13 @@ def _why_biased(aim: Surrogate, n: int) -> list[str]:
     return []
 
 
-def _moments(table: AdvantageTable, target: Surrogate, prior: Beta) -> tuple[float, float, float]:
-    """E[(omega_n - omega)^2], E[omega_n^2], E[omega^2] under the prior."""
-    nodes, mass = _quadrature(prior)
+def _moments(table: AdvantageTable, target: Surrogate, prior: Beta) -> tuple[float, float, float, float]:
+    """E[(omega_n - omega)^2], E[omega_n^2], E[omega^2], E[omega_n omega] under the prior."""
+    nodes, mass = prior.quadrature()
     natural = nodes * (1 - nodes)
     finite, aim = natural * table.surrogate().derivative(nodes), natural * target.derivative(nodes)
-    return float(mass @ (finite - aim) ** 2), float(mass @ finite**2), float(mass @ aim**2)
+    bias = finite - aim
+    return float(mass @ bias**2), float(mass @ finite**2), float(mass @ aim**2), float(mass @ (finite * aim))
 
 
 def _cells(row: Description) -> list[str]:

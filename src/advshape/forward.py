@@ -102,7 +102,7 @@ def minimum_mse(
         raise AdvshapeError(f"signal must be a positive number, got {signal!r}; 64 is a usual value")
 
     def build(n: int) -> AdvantageTable:
-        nodes, mass = _quadrature(prior)
+        nodes, mass = prior.quadrature()
         beta = prior.posterior_mean(np.arange(n), n - 1)
         damp = np.sqrt(mass) * nodes * (1 - nodes)
         ridge = np.sqrt(prior.counts(n - 1) * beta * (1 - beta) / (signal * n))
@@ -118,15 +118,6 @@ def minimum_mse(
 
     name = f"minimum_mse({surrogate!r}, {prior!r}, signal={signal:g}{'' if nonnegative else ', nonnegative=False'})"
     return AdvantageEstimator(name, surrogate, build, 1, "theory: minimum mean squared error in the Bernstein basis")
-
-
-def _quadrature(prior: Beta, size: int = 400) -> tuple[FloatArray, FloatArray]:
-    """Gauss-Jacobi nodes and masses for expectations under a Beta prior."""
-    from scipy.special import roots_jacobi
-
-    prior.counts(1)  # a clear error where the prior is no distribution
-    x, mass = roots_jacobi(size, float(np.asarray(prior.b)) - 1, float(np.asarray(prior.a)) - 1)
-    return (x + 1) / 2, mass / mass.sum()
 
 
 def _coefficients(surrogate: Surrogate, degree: int) -> FloatArray:

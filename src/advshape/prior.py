@@ -54,47 +54,121 @@ class Beta:
 
     def counts(self, n: int) -> FloatArray:
         """P(c of n right), c = 0..n: the beta-binomial distribution; shape (n + 1,). Needs scalar a, b > 0."""
+        return bernstein.beta_binomial(n, *self._proper())
+
+    def quadrature(self) -> tuple[FloatArray, FloatArray]:
+        """Nodes inside (0, 1) and masses that sum to 1: E[f(rho)] = masses @ f(nodes). Needs scalar a, b > 0.
+
+        The trapezoidal rule in logit rho, where rho^a (1-rho)^b f(rho) is analytic and falls exponentially: it
+        converges exponentially for every a and b, also where f ends like sqrt(rho) or an entropy. Errors stay below
+        1e-11 of the largest |f|, with one exception: doubles end at 1 - rho = 1e-16, so that an f like sqrt(1-rho) is
+        taken as 1e-8 instead of 0 on what mass lies beyond: much where b < 0.1.
+
+        >>> nodes, masses = Beta(2.0, 3.0).quadrature()
+        >>> (masses @ nodes).round(12)
+        np.float64(0.4)
+        """
+        from scipy.special import polygamma
+
+        a, b = self._proper()
+        deviation = float(np.sqrt(polygamma(1, a) + polygamma(1, b)))  # of logit rho
+        step = min(0.25, max(deviation / 2, 1e-13))
+        low, high = _reach(a, b, step)
+        t = np.linspace(low, high, max(1, int(np.ceil((high - low) / step))) + 1)  # logit rho - log(a / b)
+        logs = _log_density(a, b, t)
+        masses = np.exp(logs - logs.max())
+        for end, power in ((0, a), (-1, b)):  # the rule's own sum over all nodes beyond, a geometric series
+            masses[end] /= -np.expm1(-max(power * (t[1] - t[0]), 1e-290))
+        return 1 / (1 + np.exp(np.log(b) - np.log(a) - t)), masses / masses.sum()
+
+    def _proper(self) -> tuple[float, float]:
         a, b = np.asarray(self.a, dtype=np.float64), np.asarray(self.b, dtype=np.float64)
         if a.ndim or b.ndim or a <= 0 or b <= 0:
             raise AdvshapeError(
                 f"a distribution over counts needs one a > 0 and one b > 0, got {self!r}; "
                 "use Beta(0.5, 1.0) or fit_prior(correct, n)"
             )
-        return bernstein.beta_binomial(n, float(a), float(b))
+        return float(a), float(b)
+
+
+def _log_density(a: float, b: float, t: ArrayLike) -> FloatArray:
+    """Of logit rho at t + log(a / b), relative to the peak: a t - (a + b) log(1 - m + m e^t), m = a / (a + b)."""
+    t = np.asarray(t, dtype=np.float64)
+    if a > b:
+        return _log_density(b, a, -t)
+    near = np.log1p(a / (a + b) * np.expm1(np.minimum(t, 1.0)))
+    far = np.logaddexp(0.0, t + np.log(a) - np.log(b)) - np.log1p(a / b)
+    return np.asarray(a * t - (a + b) * np.where(t < 1, near, far))
+
+
+def _reach(a: float, b: float, step: float) -> tuple[float, float]:
+    """From where to where in t: until the density has fallen by e^-40, or rho to e^-600, or 1 - rho to e^-36."""
+    from scipy.optimize import brentq
+
+    peak = np.log(a) - np.log(b)
+    first, last = float(-600 - peak), float(36 - peak)
+
+    def height(t: float) -> float:
+        return float(_log_density(a, b, t)) + 40
+
+    low = brentq(height, first, 0.0) if first < 0 and height(first) < 0 else first
+    high = brentq(height, 0.0, last) if last > 0 and height(last) < 0 else last
+    return min(low, last - step), max(high, first + step)
 
 
 def fit_prior(correct: ArrayLike, n: ArrayLike) -> Beta:
     """Beta prior fitted to measured counts by beta-binomial maximum likelihood, safe at the boundary.
 
-    correct, n: arrays (prompts,) that broadcast, 0 <= correct <= n, n >= 1. The mean and the concentration a + b
-    carry weak priors, worth half a right and half a wrong prompt and a standard deviation of 3 in
-    log-concentration around 1, so that the answer stays finite when all prompts are solved, or none, or
-    all alike.
+    correct, n: arrays (prompts,) of whole numbers that broadcast, 0 <= correct <= n, 1 <= n <= 10^7. The mean and the
+    concentration a + b carry weak priors, worth half a right and half a wrong prompt and a standard deviation of 3 in
+    log-concentration around 1. So the answer stays finite when all prompts are solved, or none, and when they are as
+    alike as one rate would make them: the likelihood alone then asks for a + b = infinity, the answer is the large
+    a + b where it gains less than the prior takes. Raises AdvshapeError for other counts.
 
     >>> prior = fit_prior([0, 1, 8, 3, 0, 7], 8)
     >>> bool(0.2 < prior.a / (prior.a + prior.b) < 0.6)
     True
     """
-    from scipy.optimize import minimize
-    from scipy.special import betaln
+    from scipy.optimize import minimize, root
 
     correct, n = (np.atleast_1d(np.asarray(x, dtype=np.float64)) for x in (correct, n))
     c, total = np.broadcast_arrays(correct, n)
-    if c.size == 0 or not np.all((c >= 0) & (c <= total) & (total >= 1)):
-        raise AdvshapeError("fit_prior needs at least one prompt with 0 <= correct <= n and n >= 1; check counts")
+    whole = (c == np.floor(c)) & (total == np.floor(total))
+    if c.size == 0 or not np.all(whole & (c >= 0) & (c <= total) & (total >= 1) & (total <= 1e7)):
+        raise AdvshapeError(
+            "fit_prior needs at least one prompt with whole numbers 0 <= correct <= n and 1 <= n <= 10^7; check counts"
+        )
+    above = [_above(x) for x in (c, total - c, total)]
+    rate = float(np.clip(c.sum() / total.sum(), 0.01, 0.99))
+    starts = [np.array([np.log(rate / (1 - rate)), size]) for size in np.arange(-6.0, 25.0, 3.0)]
+    start = min(starts, key=lambda theta: _negative_log_posterior(theta, above)[0])
+    theta = minimize(
+        _negative_log_posterior, start, (above,), jac=True, method="L-BFGS-B", bounds=[(-40.0, 40.0), (-40.0, 60.0)]
+    ).x
+    finish = root(lambda x: _negative_log_posterior(x, above)[1], theta, tol=1e-12).x  # where differences of values end
+    best = min((theta, finish), key=lambda x: float(np.abs(_negative_log_posterior(x, above)[1]).max()))
+    mean, size = 1 / (1 + np.exp(-best[0])), np.exp(best[1])
+    return Beta(float(mean * size), float(size / (1 + np.exp(best[0]))))
 
-    def negative_log_posterior(theta: FloatArray) -> float:
-        mean, size = 1 / (1 + np.exp(-theta[0])), np.exp(theta[1])
-        a, b = mean * size, (1 - mean) * size
-        likelihood = float(np.sum(betaln(a + c, b + total - c) - betaln(a, b)))
-        return -likelihood - 0.5 * float(np.log(mean * (1 - mean))) + float(theta[1] ** 2) / 18
 
-    start = float(np.clip(c.sum() / total.sum(), 0.01, 0.99))
-    found = minimize(
-        negative_log_posterior,
-        np.array([np.log(start / (1 - start)), 0.0]),
-        method="L-BFGS-B",
-        bounds=[(-14.0, 14.0), (-9.0, 12.0)],
-    )
-    mean, size = 1 / (1 + np.exp(-found.x[0])), np.exp(found.x[1])
-    return Beta(float(mean * size), float((1 - mean) * size))
+def _above(counts: FloatArray) -> FloatArray:
+    """How many of the counts exceed i, i = 0..max - 1."""
+    return np.cumsum(np.bincount(counts.astype(np.int64).ravel())[::-1])[::-1][1:].astype(np.float64)
+
+
+def _negative_log_posterior(theta: FloatArray, above: list[FloatArray]) -> tuple[float, FloatArray]:
+    """Value and gradient at logit of the mean m and log of the concentration s; a = m s, b = (1 - m) s.
+
+    B(a + c, b + n - c) / B(a, b) = m^c (1 - m)^(n-c) prod (1 + i/a) prod (1 + i/b) / prod (1 + i/s), over i < c, n - c
+    and n: no difference of log-gammas, so nothing is lost where s is large.
+    """
+    log_mean, log_rest = -np.logaddexp(0, -theta[0]), -np.logaddexp(0, theta[0])
+    mean, rest, size = np.exp(log_mean), np.exp(log_rest), np.exp(theta[1])
+    value = float(theta[1] ** 2 / 18 - 0.5 * (log_mean + log_rest))
+    slope = np.array([0.5 * (mean - rest), theta[1] / 9])
+    for many, share, turn, sign in zip(above, (mean, rest, 1.0), (rest, -mean, 0.0), (1, 1, -1), strict=True):
+        i = np.arange(len(many))
+        bent = i / (share * size + i)
+        value -= sign * float(many @ np.log1p(i / (share * size)) + many.sum() * np.log(share))
+        slope -= sign * np.array([turn * float(many @ (1 - bent)), -float(many @ bent)])
+    return value, slope

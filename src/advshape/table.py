@@ -189,6 +189,8 @@ class AdvantageTable:
         p = prior.counts(self.n)[mixed]
         if self.n < 2:
             raise AdvshapeError("rms scaling looks at mixed groups, which need n >= 2; use n >= 2 or scale='none'")
+        if not p.sum() > 0:
+            raise AdvshapeError(f"rms scaling looks at mixed groups, which {prior!r} never has; use a wider prior")
         return float(np.sqrt(p @ self.mean_square[mixed] / p.sum()))
 
     def scaled(self, convention: Literal["none", "rms"] | float, prior: Beta = DEFAULT_PRIOR) -> AdvantageTable:
