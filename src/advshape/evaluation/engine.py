@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from advshape.errors import AdvshapeError
+from advshape.evaluation.bars import bar_options
 from advshape.evaluation.log import Rollout, settings_hash
 from advshape.tasks.judging import guarded
 
@@ -173,6 +174,5 @@ def progress_bar(total: int, done: int, show: bool, title: str) -> Iterator[Call
         return
     from tqdm import tqdm
 
-    options = {"unit": "rollout", "unit_scale": True, "delay": 1, "dynamic_ncols": True}
-    with tqdm(total=total, initial=done, desc=title, **options) as bar:
+    with tqdm(total=total, initial=done, desc=title, unit="rollout", unit_scale=True, delay=1, **bar_options()) as bar:
         yield bar.update

@@ -21,6 +21,7 @@ from typing import Any
 from tqdm import tqdm
 
 from advshape.errors import AdvshapeError
+from advshape.evaluation.bars import bar_options
 from advshape.evaluation.curves import Counts, paired_difference
 from advshape.evaluation.log import read_rollouts
 from advshape.training.outcome import change_sentence, curves_table
@@ -55,7 +56,7 @@ class Job:
                 self.bar.close()
             unit = "step" if phase == "training" else "rollout"
             self.bar = tqdm(total=total, desc=f"{self.label:<6} {phase}", unit=unit, unit_scale=unit == "rollout",
-                            file=sys.stderr, dynamic_ncols=True)  # fmt: skip
+                            **bar_options())  # fmt: skip
             self.phase = phase
         if self.bar is not None and phase == self.phase:
             self.bar.update(min(done, self.bar.total) - self.bar.n)

@@ -17,6 +17,7 @@ from advshape.errors import AdvshapeError
 from advshape.tasks import Task, load_task
 from advshape.training.models import ModelSource, find_model, lora_config
 from advshape.training.recipe import OWNED_TRAINER_KEYS, Recipe, check_keys, with_defaults
+from advshape.training.trackers import check_trackers
 
 TASK_KEYS = ("name", "train_problems", "seed")
 STOCK_KEYS = ("trainer",)
@@ -47,6 +48,12 @@ class Plan:
     def rewards(self) -> dict[str, Any]:
         """What ``[objective]`` says of real-valued rewards, as the trainer takes it: ``real`` and ``bounds``."""
         return {key: self.recipe.objective[key] for key in REWARD_KEYS if key in self.recipe.objective}
+
+    @property
+    def pass_k(self) -> int:
+        """The k whose pass@k is logged for training batches: the objective's own where it has one, else n."""
+        n, k = self.config["num_generations"], self.recipe.objective.get("k")
+        return k if isinstance(k, int) and 1 <= k <= n else int(n)
 
     def describe(self) -> str:
         """The plan for a person: what ``--dry-run`` prints below the resolved recipe."""
@@ -106,6 +113,7 @@ def check_trainer(trainer: Mapping[str, Any]) -> dict[str, Any]:
                 "It takes the fields of trl.GRPOConfig"
             )
         _check_kind(key, trainer[key], fields[key].default)
+    check_trackers(trainer.get("report_to", "none"))
     needed = ("num_generations", "per_device_train_batch_size", "gradient_accumulation_steps")
     values = {key: trainer.get(key, fields[key].default) for key in needed}
     return {**trainer, **values}

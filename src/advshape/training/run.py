@@ -10,10 +10,12 @@ import platform
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata, util
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from advshape.errors import AdvshapeError
 from advshape.evaluation.curves import paired_difference
@@ -23,6 +25,11 @@ from advshape.training.models import ModelSource, load_model, lora_config
 from advshape.training.plan import Plan, grpo_config, make_plan, world_size
 from advshape.training.recipe import Recipe, load_recipe
 from advshape.training.rundir import RunDirectory, read_jsonl
+from advshape.training.trackers import kept_in, tracker_options
+
+if TYPE_CHECKING:
+    from advshape.training.parts import MetricsLog
+    from advshape.training.warning_signs import WarningSign
 
 PACKAGES = ("advshape", "numpy", "torch", "transformers", "trl", "accelerate", "datasets", "peft")
 
@@ -125,7 +132,8 @@ def _execute(plan: Plan, directory: RunDirectory, checkpoint: str | None, finish
     if evaluates["before"]:
         results["before"] = _evaluate("before", model, tokenizer, plan, directory, progress)
     if not finished:
-        _fit(model, tokenizer, plan, directory, checkpoint, progress)
+        with kept_in(directory.trackers, plan.config["report_to"]):
+            _fit(model, tokenizer, plan, directory, checkpoint, progress)
     if evaluates["after"]:
         model, tokenizer = load_model(ModelSource("model", str(directory.model), "directory"))
         results["after"] = _evaluate("after", model, tokenizer, plan, directory, progress)
@@ -149,8 +157,8 @@ def _fit(
     before = directory.summary().get("training", {})
     _note(directory, status="training", training={**before, "sittings": before.get("sittings", 0) + 1})
     set_seed(plan.config.get("seed", 0))  # LoRA's first weights come before the trainer sets its seed
-    trainer = _trainer(model, tokenizer, plan, directory)
-    bar = parts.Progress(plan.recipe.name)
+    trainer, log = _trainer(model, tokenizer, plan, directory)
+    bar = parts.Progress(plan.recipe.name, log)
     if progress:
         trainer.add_callback(bar)
     start = time.monotonic()
@@ -168,7 +176,7 @@ def _fit(
     _note(directory, training={**directory.summary()["training"], "finished": True})
 
 
-def _trainer(model: Any, tokenizer: Any, plan: Plan, directory: RunDirectory) -> Any:
+def _trainer(model: Any, tokenizer: Any, plan: Plan, directory: RunDirectory) -> tuple[Any, MetricsLog]:
     from datasets import Dataset
     from transformers import PrinterCallback
 
@@ -181,16 +189,26 @@ def _trainer(model: Any, tokenizer: Any, plan: Plan, directory: RunDirectory) ->
     trainer = parts.trainer_class(stock=plan.estimator is None)(
         model=model,
         reward_funcs=judge,
-        args=grpo_config(plan.config, str(directory.checkpoints)),
+        args=grpo_config({**tracker_options(plan.config, plan.recipe.name), **plan.config}, str(directory.checkpoints)),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
         peft_config=lora_config(plan.recipe.model.get("lora")),
         **own,
     )
     trainer.judge, trainer.rollout_path = judge, directory.rollouts
+    trainer.pass_k = plan.pass_k
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(parts.MetricsLog(directory.metrics))
-    return trainer
+    log = parts.MetricsLog(directory.metrics, partial(_tell, directory))
+    trainer.add_callback(log)
+    return trainer, log
+
+
+def _tell(directory: RunDirectory, sign: WarningSign, signs: Sequence[WarningSign]) -> None:
+    """A warning sign, said once, and kept in the summary with those before it."""
+    from tqdm import tqdm
+
+    tqdm.write(f"advshape: warning at {sign}", file=sys.stderr)
+    _note(directory, warning_signs=[seen.to_json() for seen in signs])
 
 
 def _record_training(trainer: Any, directory: RunDirectory, seconds: float) -> None:
