@@ -12,7 +12,8 @@ import advshape
 PACKAGE = Path(advshape.__file__).parent
 CORE = {
     "errors", "bernstein", "surrogate", "surrogates", "expression", "regularize", "prior", "table", "forward",
-    "catalogue", "layer_cake", "rewards", "adaptive", "probe", "nearest", "formulas", "blackbox", "passk", "history",
+    "catalogue", "layer_cake", "rewards", "adaptive", "probe", "nearest", "match", "families", "draws", "caller",
+    "formulas", "blackbox", "passk", "history",
     "analysis",
 }  # fmt: skip
 ALLOWED = {  # room -> rooms it may import; core rooms are ordered below
@@ -56,7 +57,7 @@ ALLOWED = {  # room -> rooms it may import; core rooms are ordered below
 }
 ORDER = ["errors", "bernstein", "surrogate", "surrogates", "expression", "regularize", "prior", "table", "forward",
          "catalogue", "history", "layer_cake", "rewards", "adaptive", "analysis",
-         "formulas", "nearest", "blackbox", "probe"]  # fmt: skip
+         "formulas", "match", "families", "draws", "nearest", "caller", "blackbox", "probe"]  # fmt: skip
 
 
 def room_of(path):

@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from advshape.bernstein import FloatArray
-from advshape.errors import AdvshapeError
+from advshape.caller import Arrays, Caller, Finding, Refused, caller_of, rows_of, short, staircase
+from advshape.draws import MeanAdvantages, mean_advantages
 
 __all__ = ["Arrays", "Finding", "Measured", "measure", "staircase"]
-
-Arrays = Literal["auto", "numpy", "torch"]
-_PRECISION = {"float64": 1e-9, "float32": 1e-6, "float16": 5e-4, "bfloat16": 4e-3}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something to know about a rule. kind: one word; message: what, with the smallest example found; rewards,
-    advantages: that example, rows are groups."""
-
-    kind: str
-    message: str
-    rewards: tuple[tuple[float, ...], ...] = ()
-    advantages: tuple[tuple[float, ...], ...] = ()
-
-    def __str__(self) -> str:
-        return f"{self.kind}: {self.message}"
 
 
 @dataclass(frozen=True)
 class Measured:
     """positive, negative: (n + 1,), NaN where unknown, or None where no function of the counts exists;
-    weight: (n,) or None; scale_free: known up to the batch's scale only; precision: relative, of the numbers."""
+    weight: (n,) or None; scale_free: known up to the batch's scale only; precision: relative, of the numbers;
+    mean: of the draws of a random rule."""
 
     positive: FloatArray | None
     negative: FloatArray | None
@@ -44,69 +28,12 @@ class Measured:
     findings: tuple[Finding, ...]
     scale_free: bool
     precision: float
-
-
-class Refused(Exception):
-    """The function raised, or returned no advantages of the right shape."""
-
-
-@dataclass
-class Caller:
-    """Calls the function on copies, in one array library, and remembers what it did to them."""
-
-    function: Callable[[Any], Any]
-    library: str
-    findings: list[Finding] = field(default_factory=list)
-    precision: float = 1e-9
-
-    def __call__(self, groups: FloatArray, dtype: str = "float64") -> FloatArray:
-        given, before = self._array(groups, dtype), self._array(groups, dtype)
-        try:
-            with np.errstate(all="ignore"):
-                found = self.function(given)
-        except Exception as error:
-            raise Refused(f"{type(error).__name__}: {error}") from error
-        if hasattr(found, "detach"):
-            found = found.detach().cpu()
-            name = str(found.dtype).removeprefix("torch.")
-            found = found.double().numpy()
-        else:
-            try:
-                found = np.asarray(found)
-                name = found.dtype.name
-                found = found.astype(np.float64)
-            except (TypeError, ValueError) as error:
-                raise Refused(f"it returned {type(found).__name__}, not an array of numbers") from error
-        if found.shape != groups.shape:
-            raise Refused(f"it returned shape {found.shape} for rewards of shape {groups.shape}")
-        if dtype == "float64":
-            self.precision = max(self.precision, _PRECISION.get(name, 1e-9))
-        self._mutation(groups, given, before)
-        return np.array(found, dtype=np.float64)  # a copy: a function may return its input
-
-    def _array(self, groups: FloatArray, dtype: str) -> Any:
-        if self.library == "numpy":
-            return groups.astype(dtype)
-        import torch
-
-        return torch.tensor(groups.tolist(), dtype=getattr(torch, dtype))
-
-    def _mutation(self, groups: FloatArray, given: Any, before: Any) -> None:
-        if bool((given == before).all()) or any(f.kind == "mutates" for f in self.findings):
-            return
-        row = int(np.flatnonzero(np.asarray((given != before).any(-1)))[0])
-        text = f"it writes into its input: {_row(groups[row])} became {_row(np.asarray(given[row], np.float64))}"
-        self.findings.append(Finding("mutates", text, _rows(groups[row : row + 1])))
-
-
-def staircase(n: int) -> FloatArray:
-    """All counts once: row c has its first c rollouts right; shape (n + 1, n)."""
-    return np.where(np.arange(n) < np.arange(n + 1)[:, None], 1.0, 0.0)
+    mean: MeanAdvantages | None = None
 
 
 def measure(function: Callable[[Any], Any], n: int, rng: np.random.Generator, arrays: Arrays) -> Measured:
     """Probe the function at group size n. Raises AdvshapeError where no call works at all."""
-    call = _caller(function, n, arrays)
+    call = caller_of(function, n, arrays)
     findings = call.findings
     groups = staircase(n)
     try:
@@ -128,7 +55,8 @@ def measure(function: Callable[[Any], Any], n: int, rng: np.random.Generator, ar
     if text:
         findings.append(Finding("batch scale", text))
     positive_, negative_ = table if table is not None else (None, None)
-    return Measured(positive_, negative_, weight_, tuple(findings), weight_ is not None, call.precision)
+    mean = mean_advantages(call, groups, Refused) if found.kind == "random" else None
+    return Measured(positive_, negative_, weight_, tuple(findings), weight_ is not None, call.precision, mean)
 
 
 def _outside(call: Caller, base: FloatArray, n: int, rng: np.random.Generator) -> Finding | None:
@@ -159,26 +87,6 @@ def largest(a: FloatArray) -> float:
     return float(np.abs(a[np.isfinite(a)]).max(initial=0.0))
 
 
-def _caller(function: Callable[[Any], Any], n: int, arrays: Arrays) -> Caller:
-    libraries = ["numpy", "torch"] if arrays == "auto" else [arrays]
-    if "torch" in libraries and importlib.util.find_spec("torch") is None:
-        libraries.remove("torch")
-    groups, errors = staircase(n), []
-    for library in libraries:
-        call = Caller(function, library)
-        for some in (groups, *groups[:, None]):  # some functions refuse all-wrong groups
-            try:
-                call(some)
-            except Refused as error:
-                errors.append(f"{library}: {error}")
-            else:
-                return Caller(function, library)
-    raise AdvshapeError(
-        f"the function took no batch of 0/1 rewards of shape (groups, {n}) [{'; '.join(dict.fromkeys(errors))[:600]}]; "
-        "it must return one advantage per rollout, in the same shape"
-    )
-
-
 def _raising(call: Caller, groups: FloatArray) -> Finding:
     bad = []
     for c, group in enumerate(groups):
@@ -190,7 +98,9 @@ def _raising(call: Caller, groups: FloatArray) -> Finding:
         return Finding("raises", "it takes single groups, but not a batch that holds every count once")
     counts = ", ".join(str(c) for c, _ in bad[:8])
     return Finding(
-        "raises", f"it fails on groups with {counts} of {groups.shape[1]} right: {bad[0][1]}", _rows(groups[bad[0][0]])
+        "raises",
+        f"it fails on groups with {counts} of {groups.shape[1]} right: {bad[0][1]}",
+        rows_of(groups[bad[0][0]]),
     )
 
 
@@ -220,8 +130,8 @@ def _random(call: Caller, n: int, rng: np.random.Generator) -> Finding | None:
         rows = differ(first, again, call.precision).any(-1)
         if rows.any():
             row = int(np.flatnonzero(rows)[0])
-            text = f"two calls on the same rewards {_row(groups[row])} gave {_row(first[row])} and {_row(again[row])}"
-            return Finding("random", text, _rows(groups[row]), _rows(first[row], again[row]))
+            text = f"two calls on the same rewards {short(groups[row])} gave {short(first[row])}, {short(again[row])}"
+            return Finding("random", text, rows_of(groups[row]), rows_of(first[row], again[row]))
     return None
 
 
@@ -250,16 +160,18 @@ def _order(call: Caller, n: int, rng: np.random.Generator) -> Finding | None:
         for value, word in ((1.0, "right"), (0.0, "wrong")):
             same = found[row][own == value]
             if len(same) and differ(same, np.full(len(same), same[0]), call.precision, size).any():
-                text = f"equal rewards get unequal advantages ({word} ones): {_row(own)} gives {_row(found[row])}"
-                return Finding("order", text, _rows(own), _rows(found[row]))
+                text = f"equal rewards get unequal advantages ({word} ones): {short(own)} gives {short(found[row])}"
+                return Finding("order", text, rows_of(own), rows_of(found[row]))
         alone, sorted_ = call(own[None])[0], call(first[c][None])[0]
         ends = (np.sort(alone), np.sort(sorted_))
         if differ(*ends, call.precision, size).any():
-            text = f"the order of a group matters: {_row(first[c])} gives {_row(sorted_)}, {_row(own)} {_row(alone)}"
-            return Finding("order", text, _rows(first[c], own), _rows(sorted_, alone))
+            text = (
+                f"the order of a group matters: {short(first[c])} gives {short(sorted_)}, {short(own)} {short(alone)}"
+            )
+            return Finding("order", text, rows_of(first[c], own), rows_of(sorted_, alone))
     for row in rows[:1]:
-        text = f"the same group gets other advantages at another place in the batch: {_row(groups[row])}"
-        return Finding("place", text, _rows(groups[row]), _rows(found[row], model[row]))
+        text = f"the same group gets other advantages at another place in the batch: {short(groups[row])}"
+        return Finding("place", text, rows_of(groups[row]), rows_of(found[row], model[row]))
     return None
 
 
@@ -272,9 +184,9 @@ def _batch(call: Caller, n: int, rng: np.random.Generator) -> Finding | None:
         for beside in mates:
             found = call(np.concatenate([group[None], beside]))[0]
             if differ(alone, found, call.precision, size).any():
-                text = f"{_row(group)} gives {_row(alone)} alone, and {_row(found)} beside {_row(beside[0])}"
+                text = f"{short(group)} gives {short(alone)} alone, and {short(found)} beside {short(beside[0])}"
                 more = f" and {len(beside) - 1} more" if len(beside) > 1 else ""
-                return Finding("batch", text + more, _rows(group, beside[0]), _rows(alone, found))
+                return Finding("batch", text + more, rows_of(group, beside[0]), rows_of(alone, found))
     return None
 
 
@@ -325,7 +237,7 @@ def _other_types(call: Caller, base: FloatArray, groups: FloatArray, arrays: Arr
         try:
             found = call(groups, dtype)
         except Refused as error:
-            yield Finding("dtype", f"it refuses {dtype} rewards ({error})", _rows(groups[1]))
+            yield Finding("dtype", f"it refuses {dtype} rewards ({error})", rows_of(groups[1]))
             continue
         yield from _compared(groups, base, found, precision, "dtype", ("float64", dtype))
     if call.library == "numpy" and arrays == "auto" and "torch" in sys.modules:
@@ -343,8 +255,8 @@ def _compared(
     rows = np.flatnonzero(differ(a, b, precision).any(-1))
     if len(rows):
         row = int(rows[0])
-        text = f"{_row(groups[row])} gives {_row(a[row])} as {names[0]} and {_row(b[row])} as {names[1]}"
-        yield Finding(kind, text, _rows(groups[row]), _rows(a[row], b[row]))
+        text = f"{short(groups[row])} gives {short(a[row])} as {names[0]} and {short(b[row])} as {names[1]}"
+        yield Finding(kind, text, rows_of(groups[row]), rows_of(a[row], b[row]))
 
 
 def _not_finite(groups: FloatArray, positive: FloatArray, negative: FloatArray) -> Iterator[Finding]:
@@ -353,12 +265,4 @@ def _not_finite(groups: FloatArray, positive: FloatArray, negative: FloatArray) 
     if bad:
         value = positive[bad[0]] if not np.isfinite(positive[bad[0]]) else negative[bad[0]]
         counts = ", ".join(map(str, bad[:8]))
-        yield Finding("not finite", f"{value} in groups with {counts} of {n} right", _rows(groups[bad[0]]))
-
-
-def _row(values: FloatArray) -> str:
-    return "[" + ", ".join(f"{v:.4g}" for v in values[:8]) + (", ...]" if len(values) > 8 else "]")
-
-
-def _rows(*rows: FloatArray) -> tuple[tuple[float, ...], ...]:
-    return tuple(tuple(float(x) for x in row) for part in rows for row in np.atleast_2d(part))
+        yield Finding("not finite", f"{value} in groups with {counts} of {n} right", rows_of(groups[bad[0]]))

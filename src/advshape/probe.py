@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advshape.bernstein import FloatArray
-from advshape.blackbox import Arrays, Finding, measure, staircase
+from advshape.blackbox import Arrays, Finding, Measured, measure, staircase
 from advshape.catalogue import estimator
 from advshape.errors import AdvshapeError
 from advshape.expression import Expression, parse
 from advshape.formulas import Formula, IntegratedSurrogate, closed_form, plug_in_table
-from advshape.nearest import Match, nearest, nearest_weights
+from advshape.nearest import Match, MeanMatch, nearest, nearest_mean, nearest_weights
 from advshape.regularize import falling, warning
 from advshape.surrogate import Surrogate
 from advshape.table import AdvantageEstimator, AdvantageTable, FiniteSurrogate
@@ -81,7 +81,8 @@ class Reversal:
 
     def _unnamed(self) -> str:
         if self.outside:
-            return "outside the class of count-based rules, no surrogate"
+            named = f"; {self.match}" if isinstance(self.match, MeanMatch) else ""
+            return f"outside the class of count-based rules, no surrogate{named}"
         return str(self.match) if self.match else "no entry of the catalogue is near"
 
 
@@ -162,7 +163,7 @@ def _of_function(function: Callable[[Any], Any], n: int, rng: np.random.Generato
     finite = seen.weight is not None and bool(np.all(np.isfinite(seen.weight)))
     if seen.positive is None or seen.negative is None:
         if seen.weight is None or not finite:
-            return Reversal(n, None, None, seen.findings)
+            return _of_random(seen, n) if seen.mean is not None else Reversal(n, None, None, seen.findings)
         surrogate, match = FiniteSurrogate(seen.weight), nearest_weights(seen.weight, seen.precision)
         return Reversal(n, None, surrogate, seen.findings, match, scale_free=seen.scale_free)
     if not finite:
@@ -173,6 +174,16 @@ def _of_function(function: Callable[[Any], Any], n: int, rng: np.random.Generato
     if seen.scale_free:
         return replace(found, population=None, scale_free=True)
     return found
+
+
+def _of_random(seen: Measured, n: int) -> Reversal:
+    """No table; the name of the mean, where it has one."""
+    assert seen.mean is not None
+    far = seen.mean.distance(np.zeros((2, n + 1)))
+    if far > 8:  # twice what an entry may differ by
+        return Reversal(n, None, None, seen.findings, nearest_mean(seen.mean, n))
+    text = f"its mean over {seen.mean.draws:,} draws is 0 within {far:.1f} standard errors"
+    return Reversal(n, None, None, (*seen.findings, Finding("silent", text)))
 
 
 def _about(table: AdvantageTable, precision: float) -> Iterator[Finding]:
