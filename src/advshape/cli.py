@@ -119,7 +119,8 @@ def _execute(prepared: PreparedRun, progress: bool) -> int:
     from advshape.training import run
 
     no_foreign_bars()
-    print(prepared.plan.describe(), file=sys.stderr)
+    if run.is_main_process():
+        print(prepared.plan.describe(), file=sys.stderr)
     try:
         result = prepared.execute(progress)
     except run.Interrupted as error:

@@ -195,7 +195,8 @@ class Progress(TrainerCallback):  # type: ignore[misc]
 class SoftStop(TrainerCallback):  # type: ignore[misc]
     """Ctrl-C or SIGTERM: finish the step, save a checkpoint, stop.  A second one stops at once.
 
-    The step that is finished is one from which the run can go on exactly (``ready``, see ``resume``).
+    The step that is finished is one from which the run can go on exactly (``ready``, see ``resume``), and the same
+    on every process, whichever was asked first.
     """
 
     def __init__(self, ready: Callable[[], bool]) -> None:
@@ -222,6 +223,7 @@ class SoftStop(TrainerCallback):  # type: ignore[misc]
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kw: Any
     ) -> TrainerControl:
+        self.asked = any(gather_object([self.asked]))
         if self.asked and self.ready():
             control.should_save = True
             control.should_training_stop = True

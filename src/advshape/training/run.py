@@ -230,13 +230,22 @@ def _record_training(trainer: Any, directory: RunDirectory, seconds: float) -> N
 
 
 def _save_model(trainer: Any, tokenizer: Any, plan: Plan, directory: RunDirectory) -> None:
-    """Hugging Face format with a model card; LoRA weights are merged into the model."""
+    """Hugging Face format with a model card; LoRA weights alone too, and merged into the model.
+
+    Every process takes part: the weights may lie in pieces on all of them.
+    """
+    lora = plan.recipe.model.get("lora")
+    trainer.save_model(str(directory.adapter if lora else directory.model))
     if not trainer.accelerator.is_main_process:
         return
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    if plan.recipe.model.get("lora"):
-        model = model.merge_and_unload()
-    model.save_pretrained(str(directory.model))
+    if lora:
+        from peft import PeftModel
+
+        base, _ = load_model(plan.model, plan.recipe.model.get("dtype", "float32"))
+        merged = PeftModel.from_pretrained(base, str(directory.adapter)).merge_and_unload()
+        merged.save_pretrained(str(directory.model))
+    for place in (directory.adapter, directory.model):
+        (place / "training_args.bin").unlink(missing_ok=True)  # a pickle; recipe.toml says the same
     tokenizer.save_pretrained(str(directory.model))
     (directory.model / "README.md").write_text(model_card(plan), encoding="utf-8")
 

@@ -1,7 +1,7 @@
 """The run directory: everything a run leaves behind, readable while it is written and after it was stopped.
 
 ``recipe.toml`` (resolved), ``metrics.jsonl``, ``rollouts.jsonl``, ``summary.json``, ``evaluation/``,
-``checkpoints/``, ``model/``, ``trackers/``, ``report.html``.
+``checkpoints/``, ``model/``, ``adapter/`` (LoRA weights alone), ``trackers/``, ``report.html``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from advshape.errors import AdvshapeError
 
 PARTS = ("recipe.toml", "metrics.jsonl", "rollouts.jsonl", "summary.json", "report.html",
-         "evaluation", "checkpoints", "model", "trackers")  # fmt: skip
+         "evaluation", "checkpoints", "model", "adapter", "trackers")  # fmt: skip
 
 
 class RunDirectory:
@@ -31,6 +31,7 @@ class RunDirectory:
         self.evaluation = self.path / "evaluation"
         self.checkpoints = self.path / "checkpoints"
         self.model = self.path / "model"
+        self.adapter = self.path / "adapter"
         self.trackers = self.path / "trackers"
         self.report = self.path / "report.html"
 
