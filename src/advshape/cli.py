@@ -127,10 +127,11 @@ def _execute(prepared: PreparedRun, progress: bool) -> int:
         return _complain(error, STOPPED)
     except run.RunFailed as error:
         return _complain(error, FAILED)
-    from advshape.training.outcome import outcome
+    from advshape.training.outcome import evaluate_command, outcome
 
     if run.is_main_process():
-        print(outcome(result.summary))
+        command = evaluate_command(f"{result.directory}/model", prepared.plan.recipe.task)
+        print(outcome(result.summary) or f"not evaluated; run: {command}")
         print(f"run directory: {result.directory}")
     return DONE
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +16,19 @@ def outcome(summary: Mapping[str, Any]) -> str:
     if "change" in summary:
         lines.append(change_sentence(summary["change"]))
     return "\n".join(lines)
+
+
+def evaluate_command(model: str, task: Mapping[str, Any]) -> str:
+    """The command that evaluates a model on a recipe's ``[task]``.
+
+    >>> evaluate_command("runs/x/model", {"name": "countdown", "four": 0.5, "train_problems": 64})
+    'advshape evaluate runs/x/model --task countdown --set four=0.5'
+    """
+    words = ["advshape", "evaluate", model, "--task", task["name"]]
+    for key, value in task.items():
+        if key not in ("name", "train_problems", "seed"):
+            words += ["--set", f"{key}={json.dumps(value)}"]
+    return shlex.join(words)
 
 
 def curve_text(evaluation: Mapping[str, Any]) -> str:

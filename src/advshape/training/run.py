@@ -82,7 +82,7 @@ class PreparedRun:
             raise
         except Exception as error:
             _note(directory, status="failed", error=f"{type(error).__name__}: {error}")
-            raise RunFailed(f"{type(error).__name__}: {error} (run directory: {directory.path})") from error
+            raise RunFailed(f"{type(error).__name__}: {error} (run directory: {directory.path}{_among()})") from error
 
 
 def prepare(recipe: Recipe, out: str | Path | None = None, *, overwrite: bool = False) -> PreparedRun:
@@ -308,6 +308,7 @@ def _header(plan: Plan) -> dict[str, Any]:
             "steps": plan.config.get("max_steps", -1),
             "evaluation_rollouts": plan.recipe.evaluation["count"] * plan.recipe.evaluation["n"],
         },
+        "processes": world_size(),
         "versions": versions(),
         "warnings": list(plan.warnings),
     }
@@ -329,6 +330,16 @@ def check_report() -> None:
     for package in ("jinja2", "plotly"):
         if util.find_spec(package) is None:
             raise AdvshapeError(f'the run\'s report needs {package}; run `pip install "advshape[trl]"`')
+
+
+def _among() -> str:
+    """What a failed process adds when it is one of several: it may be the victim of another."""
+    if world_size() == 1:
+        return ""
+    return (
+        f"; this is process {os.environ.get('RANK')} of {world_size()}: if another one ended first, its message tells "
+        "why; then go on with --resume"
+    )
 
 
 def _interrupted(directory: RunDirectory) -> str:
