@@ -34,6 +34,7 @@ ALLOWED = {  # room -> rooms it may import; core rooms are ordered below
     "cli_quiet": set(),
     "cli_report": CORE | {"evaluation", "report"},
     "cli_reverse": CORE | {"adapters", "cli_quiet", "cli_tables"},
+    "cli_watch": {"errors", "training"},
     "cli": CORE
     | {
         "cli_compare",
@@ -46,6 +47,7 @@ ALLOWED = {  # room -> rooms it may import; core rooms are ordered below
         "cli_report",
         "cli_tables",
         "cli_reverse",
+        "cli_watch",
         "adapters",
         "tasks",
         "evaluation",

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import subprocess
 import sys
 
 import pytest
@@ -13,6 +14,7 @@ from advshape.training.trackers import TRACKERS, kept_in
 
 SMALL = ["trainer.per_device_train_batch_size=16", "trainer.gradient_accumulation_steps=2", "evaluation.count=4",
          "evaluation.n=8"]  # fmt: skip
+NO_EVALUATION = ["evaluation.before=false", "evaluation.after=false"]
 
 
 def train(out, *overrides):
@@ -71,13 +73,14 @@ def test_tensorboard_has_what_metrics_jsonl_has(clipped):
 
 
 @pytest.mark.parametrize("tracker", ["wandb", "trackio"])
-def test_other_trackers_at_home(tracker, tmp_path, monkeypatch):
+def test_other_trackers_at_home(tracker, tmp_path):
     pytest.importorskip(tracker)
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
-    code, said = train(tmp_path / "run", "trainer.max_steps=1", f"trainer.report_to={tracker}",
-                       "evaluation.before=false", "evaluation.after=false")  # fmt: skip
-    assert code == 0, said
+    words = [sys.executable, "-m", "advshape", "train", "countdown", "--out", str(tmp_path / "run")]
+    for override in (*SMALL, "trainer.max_steps=1", f"trainer.report_to={tracker}", *NO_EVALUATION):
+        words += ["--set", override]
+    homes = {"WANDB_MODE": "offline", "TRACKIO_DIR": str(tmp_path / "trackio")}
+    done = subprocess.run(words, env=os.environ | homes, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     pattern = {"wandb": "run/trackers/wandb/offline-run-*", "trackio": "trackio/advshape*"}[tracker]
     assert list(tmp_path.glob(pattern))
 
@@ -85,7 +88,7 @@ def test_other_trackers_at_home(tracker, tmp_path, monkeypatch):
 def test_stock_trainer_logs_the_same_shares(tmp_path):
     """TRL's own trainer, whose metrics have none of ours: counted again from the rollouts, by hand."""
     code, said = train(tmp_path / "run", "objective={trainer='stock'}", "trainer.max_steps=2",
-                       "trainer.logging_steps=2", "evaluation.before=false", "evaluation.after=false")  # fmt: skip
+                       "trainer.logging_steps=2", *NO_EVALUATION)  # fmt: skip
     assert code == 0, said
     directory = RunDirectory(tmp_path / "run")
     [line] = [line for line in read_jsonl(directory.metrics) if "loss" in line]

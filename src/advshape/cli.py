@@ -12,7 +12,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advshape import cli_compare, cli_derive, cli_estimators, cli_evaluate, cli_passk, cli_plan, cli_report, cli_reverse
+from advshape import (
+    cli_compare,
+    cli_derive,
+    cli_estimators,
+    cli_evaluate,
+    cli_passk,
+    cli_plan,
+    cli_report,
+    cli_reverse,
+    cli_watch,
+)
 from advshape.cli_quiet import no_deprecation_notes, no_foreign_bars
 
 if TYPE_CHECKING:
@@ -56,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands)
     cli_evaluate.add(commands)
     cli_passk.add(commands)
+    cli_watch.add(commands)
     cli_report.add(commands)
     cli_compare.add(commands)
     cli_plan.add(commands)
