@@ -1,10 +1,13 @@
 """`advshape passk`: what it prints and refuses (snapshots of behaviour), and parity of its numbers."""
 
+import csv
 import json
 import re
+from itertools import combinations
 from math import comb
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from advshape.cli import main
@@ -20,7 +23,7 @@ def passk(capsys, *arguments):
 
 
 def test_one_log(capsys):
-    code, out, err = passk(capsys, HUMAN_EVAL, "--pass-hat")
+    code, out, err = passk(capsys, HUMAN_EVAL, "--measure", "pass,all")
     assert (code, err) == (0, "")
     assert "human-eval results" in out
     assert "4 prompts, n = 4 judged rollouts each: 8 right, 8 wrong, 0 not judged, truncated: not in this log" in out
@@ -41,7 +44,7 @@ def test_json(capsys):
     assert code == 0
     assert row["outcomes"] == {"right": 8, "wrong": 7, "not_judged": 1, "truncated": 4}
     assert row["n"] == {"least": 3, "most": 4}
-    assert row["curve"]["ks"] == [1, 3]
+    assert row["curves"]["pass@k"]["ks"] == [1, 3]
     assert row["bounds"]["all_wrong"][0] == pytest.approx(8 / 16)
     assert row["bounds"]["all_right"][0] == pytest.approx(9 / 16)
     assert row["reader"] == "inspect"
@@ -72,12 +75,16 @@ def test_a_row_for_each_step(capsys):
 
 
 def test_max_at_k(capsys):
-    code, out, _ = passk(capsys, LOGS / "verl_legacy_validation.jsonl", "--reward", "max@k", "--json")
+    code, out, _ = passk(capsys, LOGS / "verl_legacy_validation.jsonl", "--measure", "max,min", "--json")
     (row,) = json.loads(out)
     assert code == 0
-    assert row["quantity"] == "max@k"
+    assert list(row["curves"]) == ["max@k", "min@k"]
     # -1/1 rewards: 2 pass@k - 1
-    assert row["curve"]["values"] == pytest.approx([0.0, 2 * 0.625 - 1, 0.5])
+    assert row["curves"]["max@k"]["values"] == pytest.approx([0.0, 2 * 0.625 - 1, 0.5])
+    assert row["curves"]["min@k"]["values"] == pytest.approx([0.0, -0.25, -0.5])
+    out = passk(capsys, LOGS / "verl_legacy_validation.jsonl", "--measure", "pass,max", "--threshold", "0")[1]
+    rows = {line.split()[0]: line.split() for line in out.splitlines() if line[:1].isdigit()}
+    assert (rows["2"][1], rows["2"][4]) == ("0.625", "0.250")
 
 
 def test_one_prompt_has_no_interval(capsys, tmp_path):
@@ -85,7 +92,11 @@ def test_one_prompt_has_no_interval(capsys, tmp_path):
     code, out, _ = passk(capsys, tmp_path / "c.csv")
     assert code == 0
     assert "interval: none: an interval over prompts needs 2 of them" in out
-    assert json.loads(passk(capsys, tmp_path / "c.csv", "--json")[1])[0]["curve"]["low"] == [None, None, None]
+    assert json.loads(passk(capsys, tmp_path / "c.csv", "--json")[1])[0]["curves"]["pass@k"]["low"] == [
+        None,
+        None,
+        None,
+    ]
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
@@ -96,7 +107,14 @@ def test_one_prompt_has_no_interval(capsys, tmp_path):
     ([HUMAN_EVAL, "--by", "step"], "a human-eval results has no setting 'step'; it has no settings"),
     ([HUMAN_EVAL, "--reader", "he"], "there is no reader 'he'"),
     ([HUMAN_EVAL, "--confidence", "95"], "confidence must lie between 0 and 1"),
-    ([HUMAN_EVAL, "--reward", "max@k", "--threshold", "1"], "leave out --threshold"),
+    ([HUMAN_EVAL, "--measure", "max", "--threshold", "1"], "leave out --threshold"),
+    ([HUMAN_EVAL, "--measure", "max", "--extrapolate", "8"], "--extrapolate is for pass@k"),
+    ([HUMAN_EVAL, "--answer-column", "completion"], "add maj to --measure"),
+    ([HUMAN_EVAL, "--measure", "maj"], "line 1: maj@k needs the answer of each rollout: name its field"),
+    ([HUMAN_EVAL, "--measure", "maj", "--answer-column", "answr"], "line 1, field 'answr': missing"),
+    ([HUMAN_EVAL, "-k", "8"], "--extrapolate 8 gives what a MODEL says"),
+    ([HUMAN_EVAL, "--plot", "curve.pdf"], "--plot curve.pdf has to end in .png or .svg"),
+    ([HUMAN_EVAL, "--csv", "none/a.csv"], "the folder none does not exist"),
     ([HUMAN_EVAL, "--correct-column", "passd"], "line 1, field 'passd': missing"),
     ([LOGS / "trl_text" / "completions_00001.parquet", "--group-size", "0"], "--group-size must be 1 or more"),
 ])  # fmt: skip
@@ -110,7 +128,8 @@ def test_refusals_take_one_line_and_exit_2(capsys, arguments, words):
 @pytest.mark.parametrize(("arguments", "words"), [
     (["-k", "0"], "expected whole numbers >= 1 such as 1,8,64, got '0'"), (["-k", "two"], "got 'two'"),
     (["--threshold", "nan"], "expected a number"), (["--where", "step"], "expected NAME=VALUE"),
-    (["--treshold", "1"], "unrecognized arguments"), (["--reward", "mean"], "invalid choice"),
+    (["--treshold", "1"], "unrecognized arguments"), (["--measure", "mean"], "no measure 'mean'; there are pass, all"),
+    (["--extrapolate", "0"], "expected whole numbers >= 1"),
 ])  # fmt: skip
 def test_mistyped_options(capsys, arguments, words):
     with pytest.raises(SystemExit) as stop:
@@ -135,3 +154,116 @@ def test_threshold_is_printed(capsys):
     code, out, _ = passk(capsys, LOGS / "verl_v1_validation.jsonl", "--threshold", "0")
     assert code == 0
     assert "right: score >= 0" in out
+
+
+VOTES = [("a", "4", 1), ("a", "4", 1), ("a", "5", 0), ("a", " 6", 0), ("b", "x", 0), ("b", "x", 0), ("b", "y", 1),
+         ("b", "z", 1)]  # fmt: skip
+
+
+def test_majority_vote(capsys, tmp_path):
+    """Enumeration: all subsets of k rollouts, ties shared; two right answers of one prompt are two answers."""
+    lines = [json.dumps({"p": p, "said": answer, "ok": ok}) for p, answer, ok in VOTES]
+    (tmp_path / "v.jsonl").write_text("\n".join(lines) + "\n")
+    named = ("--prompt-column", "p", "--correct-column", "ok", "--answer-column", "said")
+    code, out, _ = passk(capsys, tmp_path / "v.jsonl", *named, "--measure", "maj", "-k", "1,2,3,4", "--json")
+    (row,) = json.loads(out)
+    wanted = []
+    for k in (1, 2, 3, 4):
+        chances = []
+        for prompt in ("a", "b"):
+            right = {answer for p, answer, ok in VOTES if p == prompt and ok}
+            subsets = list(combinations([answer for p, answer, _ in VOTES if p == prompt], k))
+            tops = [[a for a in set(s) if s.count(a) == max(map(s.count, s))] for s in subsets]
+            chances.append(sum(len(right & set(top)) / len(top) for top in tops) / len(subsets))
+        wanted.append(sum(chances) / 2)
+    assert code == 0
+    assert row["curves"]["maj@k"]["values"] == pytest.approx(wanted)
+    text = passk(capsys, tmp_path / "v.jsonl", *named, "--measure", "maj")[1]
+    assert "a tie is broken at random among the answers at the top" in text
+
+
+def test_majority_vote_of_tools_that_log_an_answer(capsys):
+    """inspect keeps the scorer's answer, TRL has any text column; the counts are those of pass@1 at k = 1."""
+    for log, named in ((LOGS / "inspect_own_sum.eval", ()), (LOGS / "trl_text", ("--answer-column", "completion"))):
+        pool = ("--pool", "step") if log.name == "trl_text" else ()
+        code, out, err = passk(capsys, log, "--measure", "pass,maj", *named, *pool, "-k", "1", "--json")
+        assert (code, err) == (0, "")
+        curves = json.loads(out)[0]["curves"]
+        assert curves["maj@k"]["values"] == pytest.approx(curves["pass@k"]["values"])
+    code, _, err = passk(capsys, LOGS / "trl_text", "--measure", "maj", "--pool", "step")
+    assert code == 2
+    assert "name its column with --answer-column" in err
+
+
+def test_an_answer_judged_both_ways_is_said(capsys, tmp_path):
+    lines = [json.dumps({"p": p, "said": "4", "ok": i % 2}) for p in "ab" for i in range(4)]
+    (tmp_path / "v.jsonl").write_text("\n".join(lines) + "\n")
+    named = ("--prompt-column", "p", "--correct-column", "ok", "--answer-column", "said", "--measure", "maj")
+    out = passk(capsys, tmp_path / "v.jsonl", *named)[1]
+    assert "2 answers were judged right at one time and wrong at another" in out
+    assert out.count("0.500 [") + out.count("0.500  [") == 3
+
+
+def test_extrapolation_is_labelled_everywhere(capsys, tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [f"p{i},16,{c}" for i, c in enumerate(rng.binomial(16, rng.beta(0.5, 1.5, 40)))]
+    (tmp_path / "c.csv").write_text("\n".join(["prompt,n,correct", *rows, ""]))
+    table, figure = tmp_path / "out.csv", tmp_path / "out.svg"
+    code, out, err = passk(capsys, tmp_path / "c.csv", "--extrapolate", "16,256", "--csv", table, "--plot", figure)
+    assert code == 0
+    assert f"table: {table}" in err
+    assert "MODEL, not measured: pass@k beyond n = 16" in out
+    assert "goodness of fit" in out
+    (line,) = [line for line in out.splitlines() if line.startswith("256 ")]
+    assert line.split()[1] == "-"
+    with table.open() as file:
+        found = list(csv.DictReader(file))
+    assert {row["source"] for row in found} == {
+        "measured", "MODEL (beta-binomial)", "MODEL (zero-inflated beta-binomial)"}  # fmt: skip
+    assert all(int(row["k"]) <= 16 for row in found if row["source"] == "measured")
+    assert all(float(row["low"]) <= float(row["value"]) <= float(row["high"]) for row in found)
+    assert "<svg" in figure.read_text()
+    models = json.loads(passk(capsys, tmp_path / "c.csv", "--extrapolate", "256", "--json")[1])[0]["models"]
+    assert [model["label"][:5] for model in models] == ["MODEL", "MODEL"]
+    assert [model["measured"] for model in models] == [[False], [False]]
+    code, _, err = passk(capsys, tmp_path / "c.csv", "--csv", table)
+    assert code == 2
+    assert "--overwrite" in err
+
+
+def write_run(folder):
+    """A run directory as training leaves it, with what passk looks at."""
+    (folder / "evaluation").mkdir(parents=True)
+    (folder / "recipe.toml").write_text("")
+    for when, right in (("before", 1), ("after", 3)):
+        lines = [{"problem": p, "sample": i, "prompt": p, "completion": "", "settings": when,
+                  "outcome": "right" if i < right else "wrong"} for p in "ab" for i in range(4)]  # fmt: skip
+        (folder / "evaluation" / f"{when}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    line = {
+        "step": 1,
+        "problem": "a",
+        "completion": "",
+        "reward": 1.0,
+        "verdict": "right",
+        "reason": "",
+        "advantage": 0,
+    }
+    (folder / "rollouts.jsonl").write_text(json.dumps(line) + "\n")
+    return folder
+
+
+def test_a_run_directory_gives_both_evaluations(capsys, tmp_path):
+    run = write_run(tmp_path / "run")
+    code, out, _ = passk(capsys, run)
+    assert code == 0
+    assert [line.split()[:4] for line in out.strip().splitlines()[-2:]] == [
+        ["before.jsonl", "2", "4", "0.250"], ["after.jsonl", "2", "4", "0.750"]]  # fmt: skip
+    code, _, err = passk(capsys, run / "rollouts.jsonl")
+    assert code == 2
+    assert f"read {run / 'evaluation' / 'after.jsonl'}" in err
+    (run / "evaluation" / "before.jsonl").unlink()
+    assert passk(capsys, run)[0] == 0
+    (run / "evaluation" / "after.jsonl").unlink()
+    code, _, err = passk(capsys, run)
+    assert code == 2
+    assert "train --resume" in err

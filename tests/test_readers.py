@@ -183,7 +183,7 @@ def save(path, table, form, packed=False):
 def test_max_at_k_keeps_the_rewards(tmp_path):
     path = save(tmp_path / "r.jsonl", [{"p": "a", "r": 0.5}, {"p": "a", "r": -2}, {"p": "a", "r": None}], "jsonl")
     named = Options(prompt_column="p", correct_column="r")
-    assert [list(r) for r in read_log(path, named, keep_rewards=True).rewards] == [[0.5, -2.0]]
+    assert [list(r) for r in read_log(path, named, measures=("max",)).rewards] == [[0.5, -2.0]]
     with pytest.raises(AdvshapeError, match=r"line 1, field 'r': the reward is 0.5"):
         read_log(path, named)
     log = read_log(path, named, threshold=0.5)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from advshape.cli_passk_text import labels, report
 
 if TYPE_CHECKING:
     from advshape.evaluation.log_results import LogResult
-    from advshape.evaluation.readers import CountedLog
+    from advshape.evaluation.readers import Options
 
 EPILOG = """\
 Formats, told from the content: advshape's own log, TRL completions (.parquet), verl rollout and validation dumps,
@@ -24,17 +28,24 @@ def add(commands: Any) -> None:
     """Add the subparser."""
     sub = commands.add_parser("passk", help="pass@k from logs of any tool", allow_abbrev=False, epilog=EPILOG,
                               formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    sub.add_argument("logs", nargs="+", metavar="LOG", help="a file or a folder; several make several rows")
+    sub.add_argument("logs", nargs="+", metavar="LOG", help="a file, a folder, or a run directory (its evaluations "
+                     "before and after training); several make several rows")  # fmt: skip
     sub.add_argument("-k", type=_attempts, metavar="K,K,...", help="default: powers of two up to n")
-    sub.add_argument("--pass-hat", action="store_true", help="also pass^k: all of k right")
+    sub.add_argument("--measure", type=_measures, default=("pass",), metavar="NAME,...",
+                     help="of pass (pass@k, the default), all (pass^k: all of k right), maj (maj@k: majority vote), "
+                     "max and min (largest and smallest real reward of k)")  # fmt: skip
+    sub.add_argument("--extrapolate", type=_attempts, default=[], metavar="K,K,...",
+                     help="pass@k for K beyond n as two MODELs have it, fitted to the counts")  # fmt: skip
     sub.add_argument("--confidence", type=float, default=0.95, help="of the intervals (default 0.95)")
     sub.add_argument("--json", action="store_true")
+    sub.add_argument("--csv", metavar="FILE", help="also write the curves as a table")
+    sub.add_argument("--plot", metavar="FILE", help="also draw the curves; FILE ends in .png or .svg")
+    sub.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
     which = sub.add_argument_group("what is right")
     which.add_argument("--correct-column", metavar="NAME",
                        help="field with the verdict: a reward function, a metric, a scorer")  # fmt: skip
     which.add_argument("--threshold", type=_number, metavar="T", help="rewards >= T are right")
-    which.add_argument("--reward", choices=["pass@k", "max@k"], default="pass@k",
-                       help="max@k: mean of the largest of k real rewards (default pass@k)")  # fmt: skip
+    which.add_argument("--answer-column", metavar="NAME", help="field with the answer that --measure maj counts")
     how = sub.add_argument_group("which rollouts belong together")
     how.add_argument("--prompt-column", metavar="NAME", help="field that names the prompt")
     how.add_argument("--truncated-column", metavar="NAME", help="field that is true where the token limit was hit")
@@ -54,159 +65,78 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Read, compute, print."""
-    from advshape.errors import AdvshapeError
+    """Read, compute, print, and write the files that were asked for."""
     from advshape.evaluation.intervals import check_confidence
     from advshape.evaluation.log_results import log_result
-    from advshape.evaluation.readers import Options, read_logs
+    from advshape.evaluation.readers import read_logs
+    from advshape.evaluation.runs import find_logs
 
     check_confidence(options.confidence)
-    if options.group_size is not None and options.group_size < 1:
-        raise AdvshapeError(f"--group-size must be 1 or more, got {options.group_size}")
-    if options.reward == "max@k" and (options.threshold is not None or options.pass_hat):
-        raise AdvshapeError("--reward max@k keeps real rewards: leave out --threshold and --pass-hat")
-    where = [*options.where, *([("step", options.step)] if options.step is not None else [])]
-    chosen = Options(
-        reader=options.reader, prompt_column=options.prompt_column, correct_column=options.correct_column,
-        truncated_column=options.truncated_column, n_column=options.n_column, threshold=options.threshold,
-        by=_names(options.by), where=tuple(where), pool=_names(options.pool), duplicates=options.duplicates,
-        group_size=options.group_size, keep_rewards=options.reward == "max@k",
-    )  # fmt: skip
-    logs = [log for path in options.logs for log in read_logs(path, chosen)]
-    results = [log_result(log, options.k, options.confidence, options.pass_hat) for log in logs]
+    _check(options)
+    chosen = _reading(options)
+    logs = [log for path in options.logs for file in find_logs(Path(path)) for log in read_logs(file, chosen)]
+    results = [log_result(log, options.k, options.confidence, options.extrapolate) for log in logs]
     print(json.dumps(_finite([r.to_json() for r in results]), indent=1) if options.json else report(results))
+    _write(options, results)
     return 0
 
 
-def report(results: Sequence[LogResult]) -> str:
-    """Everything as text: for one log a line for each k, for several a table with a row for each."""
-    parts = [_header(result) for result in results]
-    if len(results) == 1:
-        parts.insert(1, _one(results[0]))
-        return "\n".join([parts[0], "", *parts[1:], *_tail(results[0])])
-    return "\n\n".join(["\n".join([part, *_tail(r)]) for part, r in zip(parts, results, strict=True)]
-                       + [_several(results)])  # fmt: skip
+def _check(options: argparse.Namespace) -> None:
+    """What can be refused before a log is read."""
+    from advshape.errors import AdvshapeError
+
+    if options.group_size is not None and options.group_size < 1:
+        raise AdvshapeError(f"--group-size must be 1 or more, got {options.group_size}")
+    if options.threshold is not None and not {"pass", "all", "maj"} & set(options.measure):
+        raise AdvshapeError("--measure max and min keep the rewards as they are: leave out --threshold")
+    if options.extrapolate and "pass" not in options.measure:
+        raise AdvshapeError("--extrapolate is for pass@k: add pass to --measure")
+    if options.answer_column is not None and "maj" not in options.measure:
+        raise AdvshapeError("--answer-column is for the majority vote: add maj to --measure")
+    _check_file("--csv", options.csv, (".csv",), options.overwrite)
+    _check_file("--plot", options.plot, (".png", ".svg"), options.overwrite)
+    if options.plot:
+        import matplotlib  # noqa: F401  (a missing package is said now, not after a large log)
 
 
-def _header(result: LogResult) -> str:
-    log, counts = result.log, result.log.counts
-    totals = counts.totals()
-    title = ", ".join([log.title, *(f"{name} {value}" for name, value in log.settings.items())])
-    cut = f"{totals['truncated']:,} truncated" if log.knows_truncated else "truncated: not in this log"
-    if result.quantity == "max@k":
-        judged = f"{int(counts.judged.sum()):,} judged, {totals['not_judged']:,} not judged, {cut}"
-        return f"{log.source}: {title}\n{_size(log)}: {judged}\nreward: {log.right}"
-    return (
-        f"{log.source}: {title}\n{_size(log)}: {totals['right']:,} right, {totals['wrong']:,} wrong,"
-        f" {totals['not_judged']:,} not judged, {cut}\nright: {log.right}"
-    )
+def _check_file(option: str, file: str | None, endings: tuple[str, ...], overwrite: bool) -> None:
+    """Whether a file that was asked for may be written."""
+    from advshape.errors import AdvshapeError
+    from advshape.report.render import check_free
+
+    if file is None:
+        return
+    if not file.endswith(endings):
+        raise AdvshapeError(f"{option} {file} has to end in {' or '.join(endings)}")
+    check_free(file, overwrite)
 
 
-def _size(log: CountedLog) -> str:
-    """The numbers of prompts and rollouts; where they differ, how many prompts have how many."""
-    from collections import Counter
+def _reading(options: argparse.Namespace) -> Options:
+    """How the logs are read."""
+    from advshape.evaluation.readers import Options
 
-    sizes = Counter(log.counts.judged.tolist())
-    prompts = f"{log.counts.prompts:,} prompt{'s' if log.counts.prompts != 1 else ''}"
-    if len(sizes) == 1:
-        (n,) = sizes
-        return f"{prompts}, n = {n:,} judged rollout{'s' if n != 1 else ''} each"
-    parts = [f"{n:,} ({count:,} prompt{'s' if count != 1 else ''})" for n, count in sorted(sizes.items(), reverse=True)]
-    shown = parts if len(parts) <= 6 else [*parts[:3], "...", *parts[-2:]]
-    return f"{prompts}, judged rollouts differ: n = {', '.join(shown)}"
-
-
-def _one(result: LogResult) -> str:
-    curve, bounds, hat = result.curve, result.bounds, result.hat
-    name = result.quantity
-    head = ["k", name, f"{100 * curve.confidence:g} % interval"]
-    if bounds is not None:
-        head.append("not judged: wrong, right")
-    if hat is not None:
-        head += ["pass^k", "interval"]
-    best = {k: value for f in result.foreign if f.ks for k, value in zip(f.ks, f.values, strict=True)}
-    head += [f.name for f in result.foreign if f.ks]
-    rows = [head]
-    for i, k in enumerate(curve.ks.tolist()):
-        row = [f"{k}", _value(curve.values[i]), _interval(curve.low[i], curve.high[i])]
-        if bounds is not None:
-            row.append(f"{_value(bounds[0][i])}, {_value(bounds[1][i])}")
-        if hat is not None:
-            row += [_value(hat.values[i]), _interval(hat.low[i], hat.high[i])]
-        if best:
-            row.append(_value(best[k]) if k in best else "")
-        rows.append(row)
-    return _columns(rows)
+    where = [*options.where, *([("step", options.step)] if options.step is not None else [])]
+    return Options(
+        reader=options.reader, prompt_column=options.prompt_column, correct_column=options.correct_column,
+        truncated_column=options.truncated_column, n_column=options.n_column, threshold=options.threshold,
+        by=_names(options.by), where=tuple(where), pool=_names(options.pool), duplicates=options.duplicates,
+        group_size=options.group_size, measures=options.measure, answer_column=options.answer_column,
+    )  # fmt: skip
 
 
-def _several(results: Sequence[LogResult]) -> str:
-    ks = sorted({k for result in results for k in result.curve.ks.tolist()})
-    name = results[0].quantity.partition("@")[0]
-    rows = [["log", "prompts", "n", *(f"{name}@{k}" for k in ks)]]
-    for label, result in zip(_labels(results), results, strict=True):
-        curve = result.curve
-        place = {k: i for i, k in enumerate(curve.ks.tolist())}
-        cells = [_cell(curve, place[k]) if k in place else "n < k" for k in ks]
-        rows.append([label, f"{curve.prompts:,}", f"{curve.n:,}", *cells])
-        if result.hat is not None:
-            hats = [_cell(result.hat, place[k]) if k in place else "n < k" for k in ks]
-            rows.append(["  pass^k", "", "", *hats])
-    return _columns(rows)
+def _write(options: argparse.Namespace, results: Sequence[LogResult]) -> None:
+    """The table and the figure; their places are said on standard error, beside JSON on standard output."""
+    if options.csv:
+        from advshape.report.measures import results_csv
+        from advshape.report.render import write_new
 
+        write_new(options.csv, results_csv(labels(results), results), options.overwrite)
+        print(f"table: {options.csv}", file=sys.stderr)
+    if options.plot:
+        from advshape.report.measures import draw_results
 
-def _labels(results: Sequence[LogResult]) -> list[str]:
-    """The file, and the settings in which the results differ."""
-    from pathlib import Path
-
-    settings = [result.log.settings for result in results]
-    names = {name for one in settings for name in one}
-    differing = [n for n in sorted(names) if len({one.get(n) for one in settings}) > 1]
-    sources = {result.log.source for result in results}
-    short = {Path(source).name for source in sources}
-    plain = len(short) == len(sources)
-    return [
-        " ".join([Path(r.log.source).name if plain else r.log.source,
-                  *(f"{n}={r.log.settings[n]}" for n in differing if n in r.log.settings)])
-        for r in results
-    ]  # fmt: skip
-
-
-def _tail(result: LogResult) -> list[str]:
-    """Other tools' figures, what was left out, and notes."""
-    log, curve = result.log, result.curve
-    lines = []
-    for figure in result.foreign:
-        if figure.ks:
-            lines.append(f"{figure.name}: {figure.why}")
-        else:
-            lines.append(f"{figure.name}: {_value(figure.values[0])} ({figure.why})")
-    if curve.unjudged:
-        lines.append(f"left out of the mean: {curve.unjudged:,} prompts without a judged rollout")
-    lines += [f"skipped: {count:,} x {what} ({first})" for what, (count, first) in log.skipped.items()]
-    lines += [f"note: {note}" for note in log.notes]
-    lines.append(f"interval: {curve.method}")
-    return ["", *lines]
-
-
-def _cell(curve: Any, i: int) -> str:
-    return f"{_value(curve.values[i])} {_interval(curve.low[i], curve.high[i])}".rstrip()
-
-
-def _value(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3f}"
-
-
-def _interval(low: float, high: float) -> str:
-    return "-" if math.isnan(low) else f"[{low:.3f}, {high:.3f}]"
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
+        draw_results(labels(results), results, options.plot)
+        print(f"drawn: {options.plot}", file=sys.stderr)
 
 
 def _finite(value: Any) -> Any:
@@ -226,6 +156,16 @@ def _attempts(text: str) -> list[int]:
     if not ks or min(ks) < 1:
         raise argparse.ArgumentTypeError(f"expected whole numbers >= 1 such as 1,8,64, got {text!r}")
     return ks
+
+
+def _measures(text: str) -> tuple[str, ...]:
+    from advshape.evaluation.measures import MEASURES
+
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    unknown = [name for name in names if name not in MEASURES]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"no measure {unknown[0]!r}; there are {', '.join(MEASURES)}")
+    return names
 
 
 def _number(text: str) -> float:

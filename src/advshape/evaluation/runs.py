@@ -14,7 +14,7 @@ from advshape.evaluation.log import read_rollouts, read_settings
 from advshape.evaluation.readers import CountedLog, Options, read_logs
 from advshape.evaluation.readers.base import prompt_name
 
-__all__ = ["Run", "find_log", "load_runs"]
+__all__ = ["Run", "find_log", "find_logs", "load_runs"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +72,19 @@ def find_log(path: Path) -> Path:
         return after
     own = path / "rollouts.jsonl"
     return own if own.is_file() else path
+
+
+def find_logs(path: Path) -> list[Path]:
+    """The evaluations of a run directory, before and after training as far as they are there; other paths as they are.
+
+    Raises AdvshapeError for a run directory without any.
+    """
+    if not (path / "recipe.toml").is_file():
+        return [path]
+    found = [path / "evaluation" / name for name in ("before.jsonl", "after.jsonl")]
+    if not any(log.is_file() for log in found):
+        raise AdvshapeError(f"{path} has no evaluation yet; go on with it: `advshape train --resume {path}`")
+    return [log for log in found if log.is_file()]
 
 
 def _split(spec: str) -> tuple[Path, tuple[tuple[str, str], ...]]:

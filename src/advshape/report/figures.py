@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from advshape.errors import AdvshapeError
 from advshape.evaluation.curves import PassCurve
+from advshape.evaluation.extrapolate import Extrapolation
 
 Floats = NDArray[np.float64]
 
-__all__ = ["COLOURS", "CurveData", "FrontierData", "draw_frontier", "draw_pass_curves", "save_figure"]
+__all__ = ["COLOURS", "CurveData", "FrontierData", "draw_frontier", "draw_models", "draw_pass_curves", "save_figure"]
 
 COLOURS = ("#6b7280", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#332288")
 """Okabe and Ito's colours, which colour-blind readers can tell apart; grey first, for the base."""
@@ -74,6 +75,31 @@ def draw_pass_curves(
     axes.set_xticks(ks, [str(k) for k in ks])
     axes.set_xlabel("attempts k")
     axes.set_ylabel("pass@k, mean over prompts")
+    _finish(axes)
+    return drawn
+
+
+def draw_models(
+    models: Mapping[str, Sequence[Extrapolation]], axes: Any, colours: Sequence[str] = COLOURS
+) -> list[CurveData]:
+    """pass@k as fitted MODELs have it, beside drawn curves with the same labels in the same order.
+
+    Lines are dashed and dotted and carry MODEL in the legend; a thin line marks n, up to which pass@k was measured.
+    """
+    drawn = []
+    for i, (label, several) in enumerate(models.items()):
+        colour = colours[i % len(colours)]
+        for model, dash in zip(several, ("--", ":"), strict=False):
+            name = f"{label}: {model.label}" if len(models) > 1 else model.label
+            axes.fill_between(model.ks, model.low, model.high, color=colour, alpha=0.07, linewidth=0)
+            axes.plot(model.ks, model.values, color=colour, linestyle=dash, marker="|", label=name)
+            drawn.append(CurveData(name, model.ks, model.values, model.low, model.high))
+        axes.axvline(several[0].n, color=colour, linewidth=0.7, alpha=0.6)
+        place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "va": "top"}
+        axes.annotate("MODEL beyond n", (several[0].n, 1), (3, -2), fontsize=7, color=colour, **place)
+    shown = [tick for tick in axes.get_xticks() if tick >= 1]
+    ks = np.unique(np.concatenate([shown, *(data.ks for data in drawn)])).astype(int)
+    axes.set_xticks(ks, [str(k) for k in ks])
     _finish(axes)
     return drawn
 
@@ -156,4 +182,5 @@ def _finish(axes: Any) -> None:
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+    for text in axes.legend(frameon=False, fontsize=8).get_texts():
+        text.set_parse_math(False)  # "$" in a name starts no formula

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from advshape.errors import AdvshapeError
 
-__all__ = ["Batch", "Context", "Counted", "Head", "Options", "Reader", "Record", "Row", "as_reward", "prompt_name"]
+__all__ = ["Batch", "Context", "Counted", "Head", "Options", "Reader", "Record", "Row", "answer_text", "as_reward",
+           "prompt_name"]  # fmt: skip
 
 WORDS = {"true": 1.0, "right": 1.0, "correct": 1.0, "pass": 1.0, "passed": 1.0, "yes": 1.0,
          "false": 0.0, "wrong": 0.0, "incorrect": 0.0, "fail": 0.0, "failed": 0.0, "no": 0.0,
@@ -39,7 +40,9 @@ class Options:
         duplicates: what to do with a rollout that is there twice; None: "refuse" where the log numbers its
             rollouts, "keep" where it does not (a repeated line may be the same answer sampled again).
         group_size: rows in a row that make a group, where the log says nothing else (TRL).
-        keep_rewards: keep the rewards of each prompt, for max@k.
+        measures: what will be computed, of "pass", "all", "maj" (which need rewards of 0 and 1, or a threshold),
+            "max" and "min" (for which the rewards of each prompt are kept).
+        answer_column: the field that holds the final answer, for "maj".
     """
 
     reader: str | None = None
@@ -53,11 +56,23 @@ class Options:
     pool: tuple[str, ...] = ()
     duplicates: Literal["refuse", "drop", "keep"] | None = None
     group_size: int | None = None
-    keep_rewards: bool = False
+    measures: tuple[str, ...] = ("pass",)
+    answer_column: str | None = None
+
+    @property
+    def keep_rewards(self) -> bool:
+        """Whether a measure needs the rewards as they are."""
+        return not {"max", "min"}.isdisjoint(self.measures)
+
+    @property
+    def binary(self) -> bool:
+        """Whether a measure needs right or wrong."""
+        return not {"pass", "all", "maj"}.isdisjoint(self.measures)
 
 
 class Row(NamedTuple):
-    """One rollout; reward None = not judged, sample None = the log does not number its rollouts."""
+    """One rollout; reward None = not judged, sample None = the log does not number its rollouts, answer None = the
+    majority vote was not asked for."""
 
     place: str
     prompt: str
@@ -65,6 +80,7 @@ class Row(NamedTuple):
     settings: tuple[str, ...] = ()
     sample: int | None = None
     truncated: bool = False
+    answer: str | None = None
 
 
 class Counted(NamedTuple):
@@ -88,6 +104,7 @@ class Batch:
     rewards: NDArray[np.float64]
     settings: tuple[str, ...] = ()
     truncated: NDArray[np.bool_] | None = None
+    answers: Sequence[str] | None = None
 
 
 Record = Row | Counted | Batch
@@ -199,6 +216,16 @@ class Context:
             self.fail(f"expected a finite number, true or false, or null for not judged, got {shown(value)}",
                       place, name)  # fmt: skip
 
+    def answer(self, line: Mapping[str, Any], place: str, default: str | None = None) -> str | None:
+        """The final answer for a majority vote; "" where it is null, None where no vote was asked for."""
+        if "maj" not in self.options.measures:
+            return None
+        name = self.options.answer_column or default
+        if name is None:
+            self.fail(f"maj@k needs the answer of each rollout: name its field with --answer-column; this line has "
+                      f"{listed(line)}", place)  # fmt: skip
+        return answer_text(self.need(line, name, place))
+
     def flag(self, line: Mapping[str, Any], name: str, place: str) -> bool:
         """A field that is true or false."""
         value = self.reward(line, name, place)
@@ -261,6 +288,17 @@ def as_reward(value: Any) -> float | None:
     if math.isinf(number):
         raise ValueError("not finite")
     return number
+
+
+def answer_text(value: Any) -> str:
+    """An answer as the vote compares it: its text without space around it; a long one as `prompt_name` has it.
+
+    >>> answer_text(" 42\\n"), answer_text(42), answer_text(["42"]), answer_text(None)
+    ('42', '42', '42', '')
+    """
+    if isinstance(value, list) and len(value) == 1:
+        (value,) = value
+    return "" if value is None else prompt_name(value.strip() if isinstance(value, str) else value)
 
 
 def prompt_name(value: Any) -> str:

@@ -31,7 +31,8 @@ def read(context: Context) -> Iterator[Row]:
             continue
         reward = context.reward(row, correct, place)
         truncated = context.flag(row, options.truncated_column, place) if options.truncated_column else False
-        yield Row(place, context.text(row, prompt, place), reward, _settings(context, row, place), None, truncated)
+        name, answer = context.text(row, prompt, place), context.answer(row, place)
+        yield Row(place, name, reward, _settings(context, row, place), None, truncated, answer)
 
 
 def _settings(context: Context, row: Mapping[str, Any], place: str) -> tuple[str, ...]:

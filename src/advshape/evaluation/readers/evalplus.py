@@ -49,7 +49,8 @@ def _tasks(context: Context, stream: JsonStream, chosen: str | None) -> Iterator
             solution = stream.value()
             if not isinstance(solution, dict):
                 context.fail(f"expected an object, got {shown(solution)}", place)
-            yield Row(place, prompt_name(task), _verdict(context, solution, chosen, place))
+            verdict = _verdict(context, solution, chosen, place)
+            yield Row(place, prompt_name(task), verdict, answer=context.answer(solution, place))
 
 
 def _verdict(context: Context, solution: Mapping[str, Any], chosen: str | None, place: str) -> float | None:

@@ -34,7 +34,8 @@ def read(context: Context) -> Iterator[Row]:
                 f"`evaluate_functional_correctness {path.name}` writes them to {results.name}")  # fmt: skip
             context.fail(f"missing: these are samples without verdicts; {found}", place, context.verdict)
         prompt = context.text(line, options.prompt_column or "task_id", place)
-        yield Row(place, prompt, context.reward(line, context.verdict, place))
+        reward = context.reward(line, context.verdict, place)
+        yield Row(place, prompt, reward, answer=context.answer(line, place))
     _note_missing(context, rows)
 
 

@@ -96,7 +96,8 @@ def _row(context: Context, sample: Mapping[str, Any], settings: Settings, place:
     limit = sample.get("limit")
     cut = any(stop in CUT for stop in stops) or (isinstance(limit, dict) and limit.get("type") == "token")
     reward = None if sample.get("error") is not None else _score(context, sample, place)
-    return Row(place, prompt, reward, settings, epoch, cut)
+    answer = None if reward is None else _answer(context, sample["scores"], place)
+    return Row(place, prompt, reward, settings, epoch, cut, answer)
 
 
 def _score(context: Context, sample: Mapping[str, Any], place: str) -> float | None:
@@ -125,6 +126,12 @@ def _score(context: Context, sample: Mapping[str, Any], place: str) -> float | N
         return as_reward(value)
     except (ValueError, OverflowError):
         context.fail(f"expected C, I, P, N or a finite number, got {shown(value)}", place, chosen)
+
+
+def _answer(context: Context, scores: Mapping[str, Mapping[str, Any]], place: str) -> str | None:
+    """The answer that the chosen scorer took from the output."""
+    scorer = context.verdict if context.verdict in scores else context.verdict.rpartition(".")[0]
+    return context.answer(scores[scorer], f"{place}, scorer {shown(scorer)}", "answer")
 
 
 def _settings(context: Context, spec: Any, place: str) -> Settings:

@@ -46,7 +46,7 @@ def read(context: Context) -> Iterator[Record]:
             correct, judged = _invert(context, value, responses, k, place, metric)
             yield Counted(place, prompt, correct, judged, responses - judged, settings)
             continue
-        yield Row(place, prompt, value, settings)
+        yield Row(place, prompt, value, settings, answer=context.answer(line, place, "filtered_resps"))
         if responses > 1:
             context.note(f"the log has {responses} responses to a document and {metric} judges one of them; the "
                          "others count as not judged")  # fmt: skip

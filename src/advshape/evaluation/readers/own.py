@@ -39,7 +39,8 @@ def read(context: Context) -> Iterator[Row]:
         settings = tuple(context.setting(line, name, place) for name in READER.settings)
         truncated = context.flag(line, "truncated", place) if "truncated" in line else False
         sample = context.integer(line, "sample", place)
-        yield Row(place, prompt_name(problem), reward, settings, sample, truncated)
+        answer = context.answer(line, place)
+        yield Row(place, prompt_name(problem), reward, settings, sample, truncated, answer)
 
 
 READER = Reader(

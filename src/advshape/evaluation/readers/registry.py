@@ -55,7 +55,9 @@ class CountedLog:
         knows_truncated: whether the log says which completions ran into the token limit.
         skipped: {what: (how often, place of the first)} of all that was left out.
         notes: what else the reader of the numbers should know.
-        rewards: with `keep_rewards`, the judged rewards of each prompt.
+        measures: what the rollouts were counted for, see `Options`.
+        rewards: for max@k, the judged rewards of each prompt.
+        answers: for maj@k, {answer: [how often it was given, how often it was judged right]} of each prompt.
     """
 
     source: str
@@ -68,7 +70,9 @@ class CountedLog:
     knows_truncated: bool
     skipped: Mapping[str, tuple[int, str]]
     notes: tuple[str, ...]
+    measures: tuple[str, ...] = ("pass",)
     rewards: tuple[array[float], ...] | None = None
+    answers: tuple[Mapping[str, Sequence[int]], ...] | None = None
 
 
 def read_log(path: str | os.PathLike[str], options: Options | None = None, **more: Any) -> CountedLog:
@@ -131,11 +135,28 @@ def detect(path: Path, options: Options | None = None) -> Reader:
     """The reader for a file. Raises AdvshapeError that says what was seen."""
     found = _detected(path)
     if isinstance(found, Head):
+        if found.names >= TRAINING:
+            raise AdvshapeError(_training_log(path))
         raise AdvshapeError(
             f"{path}: no known log: {_kind(found)} with {listed(sorted(found.names))}; name the columns with "
             f"--prompt-column and --correct-column, or the format with --reader ({', '.join(READERS)})"
         )
     return found
+
+
+TRAINING = frozenset({"step", "problem", "verdict", "advantage"})
+"""Fields of the rollouts that a training run writes."""
+
+
+def _training_log(path: Path) -> str:
+    """Why training rollouts are no evaluation, and what to read instead."""
+    after = path.parent / "evaluation" / "after.jsonl"
+    named = f"{after} (or the run directory {path.parent})" if after.is_file() else "the run's evaluation/after.jsonl"
+    return (
+        f"{path} holds the rollouts of training: they come from a policy that moves from step to step, so pass@k of"
+        f" them is that of no model; read {named}, or all steps as one sample with --prompt-column problem"
+        " --correct-column verdict --pool step"
+    )
 
 
 def _chosen(source: Path, options: Options) -> tuple[list[Path], Reader, dict[str, tuple[int, str]]]:
@@ -304,7 +325,9 @@ def _counted(source: Path, reader: Reader, context: Context, settings: Mapping[s
         knows_truncated=context.knows_truncated,
         skipped=dict(context.skipped),
         notes=tuple(context.notes),
+        measures=context.options.measures,
         rewards=tuple(tally.rewards) if context.options.keep_rewards else None,
+        answers=tuple(tally.answers) if "maj" in context.options.measures else None,
     )
 
 

@@ -24,12 +24,14 @@ class Tally:
         self._context = context
         self._threshold = context.options.threshold
         self._real = context.options.keep_rewards
+        self._binary = context.options.binary
         self._duplicates = context.options.duplicates or ("refuse" if numbered else "keep")
         self._place: dict[str, int] = {}
         self._columns: tuple[list[int], ...] = ([], [], [], [])
         self._seen: dict[tuple[int, Sequence[str]], list[int]] = {}
         self._far: dict[tuple[int, Sequence[str], int], int] = {}
         self.rewards: list[array[float]] = []
+        self.answers: list[dict[str, list[int]]] = []
         self.rows = 0
 
     def add(self, record: Record, pooled: Sequence[str] = ()) -> None:
@@ -52,8 +54,8 @@ class Tally:
             row = self._place[prompt] = len(self._place)
             for column in self._columns:
                 column.append(0)
-            if self._real:
-                self.rewards.append(array("d"))
+            self.rewards.append(array("d"))
+            self.answers.append({})
         return row
 
     def _add_row(self, record: Row, pooled: Sequence[str]) -> None:
@@ -71,21 +73,29 @@ class Tally:
         truncated[row] += record.truncated
         if self._real and reward is not None:
             self.rewards[row].append(reward)
+        if record.answer is not None and right is not None:
+            self._vote(row, record.answer, right)
         self.rows += 1
+
+    def _vote(self, row: int, answer: str, right: bool) -> None:
+        """Count one rollout's answer: how often it was given, and judged right."""
+        votes = self.answers[row].setdefault(answer, [0, 0])
+        votes[0] += 1
+        votes[1] += right
 
     def _right(self, reward: float | None, place: str) -> bool | None:
         if reward is None:
             return None
         if self._threshold is not None:
             return reward >= self._threshold
-        if reward != 0 and reward != 1 and not self._real:
+        if reward != 0 and reward != 1 and self._binary:
             self._not_binary(reward, place)
         return reward == 1
 
     def _not_binary(self, reward: float, place: str) -> None:
         self._context.fail(
             f"the reward is {reward:g}, but pass@k counts rewards that are 0 or 1; --threshold T takes rewards >= T"
-            " as right, --reward max@k keeps them as they are, --correct-column names another field",
+            " as right, --measure max keeps them as they are, --correct-column names another field",
             place, self._context.verdict,
         )  # fmt: skip
 
@@ -121,8 +131,10 @@ class Tally:
         return True
 
     def _add_counted(self, record: Counted) -> None:
-        if self._real:
-            self._context.fail("max@k needs the reward of each rollout, and this log holds counts", record.place)
+        needs = "reward" if self._real else "answer" if "maj" in self._context.options.measures else ""
+        if needs:
+            name = "max@k" if self._real else "maj@k"
+            self._context.fail(f"{name} needs the {needs} of each rollout, and this log holds counts", record.place)
         row = self._row_of(record.prompt)
         correct, judged, not_judged, _ = self._columns
         correct[row] += record.correct
@@ -135,7 +147,7 @@ class Tally:
         if np.isinf(record.rewards).any():
             at = record.first + int(np.argmax(np.isinf(record.rewards)))
             self._context.fail("expected a finite number", f"row {at}", self._context.verdict)
-        if self._threshold is None and not self._real:
+        if self._threshold is None and self._binary:
             odd = known & (record.rewards != 0) & (record.rewards != 1)
             if odd.any():
                 at = int(np.argmax(odd))
@@ -150,4 +162,7 @@ class Tally:
         if self._real:
             for prompt, reward in zip(record.index[known].tolist(), record.rewards[known].tolist(), strict=True):
                 self.rewards[rows[prompt]].append(reward)
+        if record.answers is not None:
+            for i in np.flatnonzero(known).tolist():
+                self._vote(rows[record.index[i]], record.answers[i], bool(right[i]))
         self.rows += len(record.index)

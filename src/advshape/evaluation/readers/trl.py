@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from advshape.evaluation.readers.base import Batch, Context, Head, Reader, listed, prompt_name, shown
+from advshape.evaluation.readers.base import Batch, Context, Head, Reader, answer_text, listed, prompt_name, shown
 from advshape.evaluation.readers.parquet import arrow, batches, numbers, schema
 
 __all__ = ["READER"]
@@ -31,13 +31,18 @@ def read(context: Context) -> Iterator[Batch]:
     prompt = context.options.prompt_column or "prompt"
     context.verdict = _reward_column(context)
     groups = _Groups(context)
-    for first, table in batches(context, [prompt, "step", context.verdict]):
+    voted = [name for name in [context.options.answer_column] if name is not None]
+    if "maj" in context.options.measures and not voted:
+        context.fail("maj@k needs the answer of each rollout: name its column with --answer-column")
+    for first, table in batches(context, [prompt, "step", context.verdict, *voted]):
         rewards = numbers(context, table, context.verdict, first)
         names, index = _names(context, table.column(prompt), first, prompt)
+        answers = [answer_text(value) for name in voted for value in table.column(name).to_pylist()]
         for step, rows in _steps(context, table.column("step"), first):
             start = first + int(rows[0])
             some, places = groups.split(names, index[rows], step, start)
-            yield Batch(start, some, places, rewards[rows], (step,))
+            chosen = [answers[row] for row in rows] if voted else None
+            yield Batch(start, some, places, rewards[rows], (step,), answers=chosen)
 
 
 def _steps(context: Context, column: Any, first: int) -> list[tuple[str, NDArray[np.int64]]]:

@@ -33,7 +33,7 @@ def read(context: Context) -> Iterator[Row]:
         reward = context.reward(line, field, place)
         step = context.setting(line, "step", place)
         prompt, session, output = _key(context, line, place)
-        row = Row(place, prompt, reward, (step,), session)
+        row = Row(place, prompt, reward, (step,), session, answer=context.answer(line, place))
         if waiting is not None:
             key, before, earlier = waiting
             if session is not None and key == f"{prompt} {session} {step}":
