@@ -127,3 +127,16 @@ def test_adaptive_training_in_torch_and_its_errors():
             entropy_adaptive(rewards, wrong, k=2)
     with pytest.raises(adv.AdvshapeError, match=r"share.*\[0, 1\], got 1.5"):
         entropy_adaptive(rewards, entropy, k=2, share=1.5)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+def test_entropy_adaptive_takes_half_precision(dtype):
+    torch = pytest.importorskip("torch")
+    rewards = torch.tensor([[1.0, 0, 0, 0], [1.0, 1.0, 0, 0]])
+    entropy = torch.tensor([0.5, 1.5], requires_grad=True)
+    half = getattr(torch, dtype)
+    found = adv.entropy_adaptive(rewards.to(half), entropy.to(half), k=2)
+    assert found.dtype == half
+    want = adv.entropy_adaptive(rewards.double().numpy(), [0.5, 1.5], k=2)
+    np.testing.assert_array_equal(found.float().numpy(), torch.tensor(want).to(half).float().numpy())
+    assert adv.entropy_adaptive(rewards.double().numpy().astype("float16"), [0.5, 1.5], k=2).dtype == np.float16

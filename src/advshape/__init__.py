@@ -20,6 +20,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _NAMES = {  # room -> its public names; __init__.pyi tells type checkers the same
+    "adaptive": ("entropy_adaptive",),
     "analysis": ("compare", "describe"),
     "catalogue": ("estimator", "estimators", "make_surrogate"),
     "errors": ("AdvshapeError",),

@@ -1,5 +1,8 @@
 """The public surface for type checkers; at run time `__init__.py` imports each name on first use."""
 
+from advshape.adaptive import (
+    entropy_adaptive as entropy_adaptive,
+)
 from advshape.analysis import (
     compare as compare,
 )

@@ -33,7 +33,7 @@ def entropy_adaptive(rewards: Array, entropy: ArrayLike, k: int, share: float = 
     exploit, explore = estimator("grpo"), estimator("passk_training", k=k)
     first = advantages(rewards, exploit, **options)
     second = advantages(rewards, explore, **options)
-    level = np.asarray(entropy.detach().cpu() if hasattr(entropy, "detach") else entropy, dtype=np.float64)
+    level = np.asarray(entropy.detach().cpu().double() if hasattr(entropy, "detach") else entropy, dtype=np.float64)
     batch = tuple(first.shape[:-1])  # type: ignore[attr-defined]
     if level.shape != batch or not np.all(np.isfinite(level)):
         raise AdvshapeError(

@@ -225,7 +225,7 @@ _OUTSIDE = """## Near the catalogue
   hardly ever, or nearly always, solved.
 - **Adaptive Training** (Chen et al., [arXiv:2508.10751](https://arxiv.org/abs/2508.10751), section 4.2.3) gives
   `grpo` to the half of a batch's prompts with the highest policy entropy and `passk_training` to the rest:
-  `advshape.adaptive.entropy_adaptive`. It sees the batch, so it has no table; `passk_training_adaptive` is its
+  `advshape.entropy_adaptive`. It sees the batch, so it has no table; `passk_training_adaptive` is its
   average where entropy says nothing about the prompt.
 - **Batch-normalised rules** (REINFORCE++, TRL's `scale_rewards="batch"`) are a table times a scale that the batch
   sets; `adv.reverse` finds the table and says so.

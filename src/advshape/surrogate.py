@@ -90,6 +90,11 @@ def _rho(rho: ArrayLike) -> FloatArray:
     return values
 
 
+def _angle(rho: FloatArray) -> FloatArray:
+    """2 arcsin sqrt(rho), by the arc tangent: the arc sine loses half its digits near rho = 1."""
+    return np.asarray(2 * np.arctan2(np.sqrt(rho), np.sqrt(1 - rho)))
+
+
 def _whole(k: int, what: str) -> None:
     if not isinstance(k, int | np.integer) or isinstance(k, bool) or k < 1:
         raise AdvshapeError(f"{what} needs a whole number >= 1, got {k!r}")
@@ -217,7 +222,7 @@ class GRPO(Algebra):
     """
 
     def value(self, rho: ArrayLike) -> FloatArray:
-        return 2 * np.arcsin(np.sqrt(_rho(rho)))
+        return _angle(_rho(rho))
 
     def derivative(self, rho: ArrayLike) -> FloatArray:
         rho = _rho(rho)
@@ -282,7 +287,7 @@ class SkewR(Algebra):
 
     def value(self, rho: ArrayLike) -> FloatArray:
         rho = _rho(rho)
-        return (2 - self.strength) * np.arcsin(np.sqrt(rho)) + self.strength * np.sqrt(rho * (1 - rho))
+        return (1 - self.strength / 2) * _angle(rho) + self.strength * np.sqrt(rho * (1 - rho))
 
     def derivative(self, rho: ArrayLike) -> FloatArray:
         rho = _rho(rho)

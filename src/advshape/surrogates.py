@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from advshape import bernstein
 from advshape.bernstein import FloatArray
 from advshape.errors import AdvshapeError
-from advshape.surrogate import GRPO, Algebra, PassAtK, SkewR, _rho, _whole
+from advshape.surrogate import Algebra, PassAtK, SkewR, _rho, _whole
 
 __all__ = [
     "BetaFamily",
@@ -100,7 +100,7 @@ class GRPOTimesPassAtK(Algebra):
 class GRPOJoint(Algebra):
     """F = 2 arcsin sqrt(rho_k), rho_k = 1 - (1-rho)^k. GRPO_K with the pass@k deviation, arXiv:2510.23049.
 
-    >>> bool(GRPOJoint(1).value(0.3) == GRPO().value(0.3))
+    >>> bool(np.isclose(GRPOJoint(1).value(0.3), GRPO().value(0.3)))
     True
     """
 
@@ -111,7 +111,7 @@ class GRPOJoint(Algebra):
 
     def value(self, rho: ArrayLike) -> FloatArray:
         rho = _rho(rho)
-        return GRPO().value(rho if self.k == 1 else np.clip(PassAtK(self.k).value(rho), 0.0, 1.0))
+        return np.asarray(2 * np.arctan2(np.sqrt(PassAtK(self.k).value(rho)), (1 - rho) ** (self.k / 2)))
 
     def derivative(self, rho: ArrayLike) -> FloatArray:
         rho = _rho(rho)
@@ -147,17 +147,21 @@ class RiskSensitive(Algebra):
     beta: float
 
     def __post_init__(self) -> None:
-        if self.beta == 0 or not np.isfinite(self.beta):
-            raise AdvshapeError(
-                f"RiskSensitive needs a finite beta other than 0, got {self.beta}; beta = 0 is Identity()"
-            )
+        if not 0 < abs(self.beta) <= 700:  # e^beta ends there
+            raise AdvshapeError(f"RiskSensitive needs 0 < |beta| <= 700, got {self.beta}; beta = 0 is Identity()")
 
     def value(self, rho: ArrayLike) -> FloatArray:
-        return np.log1p(_rho(rho) * np.expm1(self.beta)) / self.beta
+        rho = _rho(rho)
+        with np.errstate(divide="ignore"):  # log1p keeps the digits of small rho, a sum of positive terms the others
+            low, high = np.log1p(np.minimum(rho, 0.5) * np.expm1(self.beta)), np.log(self._mean_exponential(rho))
+        return np.where(rho < 0.5, low, high) / self.beta
 
     def derivative(self, rho: ArrayLike) -> FloatArray:
-        rise = np.expm1(self.beta)
-        return rise / (1 + _rho(rho) * rise) / self.beta
+        return np.asarray(np.expm1(self.beta) / self._mean_exponential(_rho(rho)) / self.beta)
+
+    def _mean_exponential(self, rho: FloatArray) -> FloatArray:
+        """E[exp(beta r)] of a 0/1 reward."""
+        return np.asarray((1 - rho) + rho * np.exp(self.beta))
 
 
 @dataclass(frozen=True)
@@ -237,9 +241,12 @@ class PassAtKCombination(Algebra):
         _whole(self.k, "PassAtKCombination")
 
     def value(self, rho: ArrayLike) -> FloatArray:
-        solved = np.clip(PassAtK(self.k).value(rho), 0.0, 1.0)
-        tail = GRPO().value(solved) - BetaFamily(0.5, 0.5 + 1 / self.k).value(solved)
-        return np.asarray(SkewR().value(rho) + tail / self.k)
+        from scipy.special import beta, betainc, betaincc
+
+        rho, b = _rho(rho), 0.5 + 1 / self.k
+        solved, unsolved = PassAtK(self.k).value(rho), (1 - rho) ** self.k  # by the smaller one: neither end cancels
+        share = np.where(solved < 0.5, betainc(0.5, b, solved), betaincc(b, 0.5, unsolved))
+        return np.asarray(SkewR().value(rho) + (GRPOJoint(self.k).value(rho) - beta(0.5, b) * share) / self.k)
 
     def derivative(self, rho: ArrayLike) -> FloatArray:
         rho = _rho(rho)

@@ -14,6 +14,7 @@ from advshape.bernstein import FloatArray, basis, choose_ratio
 from advshape.catalogue.entry import by_counts, fail_ratio, number, whole
 from advshape.catalogue.policy_gradient import grpo
 from advshape.errors import AdvshapeError
+from advshape.passk import pass_at_k
 from advshape.surrogate import GRPO
 from advshape.surrogates import GRPOJoint, PassAtKCombination
 from advshape.table import AdvantageEstimator, AdvantageTable
@@ -36,7 +37,7 @@ def passk_training(k: int) -> AdvantageEstimator:
 
     def spread(c: FloatArray, n: int) -> tuple[FloatArray, FloatArray]:
         fail = choose_ratio(n - c.astype(np.int64), k, n, k)
-        return fail, np.sqrt(fail * (1 - fail))
+        return fail, np.sqrt(fail * pass_at_k(c, n, k))
 
     def divide(x: FloatArray, sigma: FloatArray) -> FloatArray:
         return np.divide(x, sigma, out=np.zeros_like(sigma), where=sigma > 0)
@@ -46,8 +47,8 @@ def passk_training(k: int) -> AdvantageEstimator:
         return divide(fail, np.where(c < n, sigma, 0.0))
 
     def negative(c: FloatArray, n: int) -> FloatArray:
-        fail, sigma = spread(c, n)
-        return divide(fail - fail_ratio(c, n, k), np.where(c > 0, sigma, 0.0))
+        _, sigma = spread(c, n)
+        return divide(-c / n * fail_ratio(c, n, k), np.where(c > 0, sigma, 0.0))  # fail = (1 - c/n) fail_ratio
 
     return by_counts(
         f"passk_training(k={k})",
@@ -192,7 +193,7 @@ def passk_training_adaptive(k: int, share: float = 0.5) -> AdvantageEstimator:
 
     The paper gives grpo to the prompts whose responses have the highest policy entropy, `share` of the batch, and
     passk_training to the rest: a rule that sees the batch's entropies and is no count table. This entry is its average
-    where entropy says nothing about a prompt; `advshape.adaptive.entropy_adaptive` is the rule itself.
+    where entropy says nothing about a prompt; `advshape.entropy_adaptive` is the rule itself.
     """
     base = passk_training(whole("passk_training_adaptive", "k", k))
     mix = number("passk_training_adaptive", "share", share, 0.0, 1.0)
