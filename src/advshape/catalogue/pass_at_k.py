@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from advshape import passk
 from advshape.bernstein import FloatArray, choose_ratio, log_choose
 from advshape.catalogue.entry import by_counts, by_rate, fail_ratio, whole
 from advshape.forward import unbiased
+from advshape.passk import pass_at_k as estimated_pass_at_k
 from advshape.surrogate import AllOfK, PassAtK
 from advshape.surrogates import GRPOJoint, GRPOTimesPassAtK, MajorityOfK
 from advshape.table import AdvantageEstimator, AdvantageTable
@@ -37,7 +37,7 @@ def _some_right(n: int, c: FloatArray, k: int) -> FloatArray:
     """p(n, c, k) = 1 - C(n-c, k)/C(n, k): a random k of n rollouts holds a right one."""
     if k == 0:
         return np.zeros_like(c)
-    return passk.pass_at_k(np.clip(c, 0, n), n, k)  # 1 - the ratio would lose the digits of small c
+    return estimated_pass_at_k(np.clip(c, 0, n), n, k)  # 1 - the ratio would lose the digits of small c
 
 
 def reinforce_k(k: int) -> AdvantageEstimator:
