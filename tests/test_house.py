@@ -58,7 +58,7 @@ ALLOWED = {  # room -> rooms it may import; core rooms are ordered below
         "lab",
     },
 }
-ORDER = ["errors", "bernstein", "surrogate", "surrogates", "expression", "regularize", "prior", "table", "forward",
+ORDER = ["errors", "bernstein", "passk", "surrogate", "surrogates", "expression", "regularize", "prior", "table", "forward",
          "catalogue", "history", "layer_cake", "rewards", "adaptive", "analysis",
          "formulas", "match", "families", "draws", "nearest", "caller", "blackbox", "probe"]  # fmt: skip
 
@@ -82,7 +82,7 @@ def breaks(room, source):
     seen &= rooms
     if room in ORDER:
         return seen - set(ORDER[: ORDER.index(room)])
-    return seen - ALLOWED.get(room, CORE if room != "passk" else {"errors", "prior", "bernstein"})
+    return seen - ALLOWED.get(room, CORE)
 
 
 @pytest.mark.parametrize(
