@@ -14,7 +14,7 @@ CORE = {
     "errors", "bernstein", "surrogate", "surrogates", "expression", "regularize", "prior", "table", "forward",
     "catalogue", "layer_cake", "rewards", "adaptive", "probe", "nearest", "match", "families", "draws", "caller",
     "formulas", "blackbox", "passk", "history",
-    "analysis",
+    "analysis", "schedule", "schedule_reader", "prioritized",
 }  # fmt: skip
 ALLOWED = {  # room -> rooms it may import; core rooms are ordered below
     "evaluation": CORE | {"tasks"},
@@ -59,7 +59,8 @@ ALLOWED = {  # room -> rooms it may import; core rooms are ordered below
     },
 }
 ORDER = ["errors", "bernstein", "passk", "surrogate", "surrogates", "expression", "regularize", "prior", "table", "forward",
-         "catalogue", "history", "layer_cake", "rewards", "adaptive", "analysis",
+         "catalogue", "schedule", "schedule_reader", "history", "prioritized", "layer_cake",
+         "rewards", "adaptive", "analysis",
          "formulas", "match", "families", "draws", "nearest", "caller", "blackbox", "probe"]  # fmt: skip
 
 

@@ -1,17 +1,20 @@
-"""Which prompt gets which rule? Adaptive Training: the policy's entropy decides, prompt by prompt."""
+"""Which prompt gets which rule? Its entropy decides (Adaptive Training), or its own count (a table again)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from advshape.bernstein import FloatArray
 from advshape.catalogue import estimator
 from advshape.errors import AdvshapeError
 from advshape.rewards import advantages
+from advshape.table import AdvantageEstimator, AdvantageTable
 
-__all__ = ["entropy_adaptive"]
+__all__ = ["entropy_adaptive", "mixed_by_count"]
 
 Array = TypeVar("Array")
 
@@ -45,6 +48,31 @@ def entropy_adaptive(rewards: Array, entropy: ArrayLike, k: int, share: float = 
     high = np.zeros(level.size, dtype=bool)
     high[np.argsort(-level.reshape(-1), kind="stable")[: int(share * level.size + 1e-9)]] = True
     return _choose(high.reshape(batch)[..., None], first, second)
+
+
+def mixed_by_count(
+    first: AdvantageEstimator, second: AdvantageEstimator, share: Callable[[FloatArray], FloatArray]
+) -> AdvantageEstimator:
+    """A group's own count decides how much of each: A(c) = share(c/n) A_first(c) + (1 - share(c/n)) A_second(c).
+
+    share: (n + 1,) rates c/n -> (n + 1,) numbers; the identity gives Chen et al.'s combination training
+    (arXiv:2508.10751, section 4.2.2), a comparison a choice by difficulty. A table like any other, so its objective is
+    known exactly, and it is not the mixture of the two: share looks at the rewards that it weighs. A choice by EARLIER
+    visits keeps each prompt's objective.
+
+    >>> hard, easy = estimator("passk_training", k=4), estimator("grpo")
+    >>> rule = mixed_by_count(easy, hard, lambda rate: rate >= 0.5)
+    >>> rule.table(8).surrogate().derivative([0.1, 0.9]).round(3)
+    array([0.813, 2.326])
+    """
+
+    def build(n: int) -> AdvantageTable:
+        w = np.asarray(share(np.arange(n + 1) / n), dtype=np.float64) + np.zeros(n + 1)
+        a, b = first.table(n), second.table(n)
+        return AdvantageTable(w * a.positive + (1 - w) * b.positive, w * a.negative + (1 - w) * b.negative)
+
+    name = f"mixed_by_count({first.name}, {second.name})"
+    return AdvantageEstimator(name, None, build, max(first.smallest_n, second.smallest_n), "a choice by c/n")
 
 
 def _choose(mask: NDArray[np.bool_], first: Any, second: Any) -> Any:

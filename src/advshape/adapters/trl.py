@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
@@ -65,6 +65,8 @@ class SurrogateMixin:
             the objective stays. Updated after each training batch, alike on every process, never in
             evaluation; saved in every checkpoint and restored from it.
         history_key: the column of the data set that tells prompts apart.
+        history_baseline: False keeps the history (for a priority, or a choice by difficulty) and the estimator's own
+            baseline.
         *args, **kwargs: the trainer's own.
 
     Raises:
@@ -108,6 +110,7 @@ class SurrogateMixin:
         bounds: Bounds | None = None,
         history: PromptHistory | None = None,
         history_key: str = "prompt",
+        history_baseline: bool = True,
         **kwargs: Any,
     ) -> None:
         if not isinstance(self, GRPOTrainer):
@@ -119,11 +122,12 @@ class SurrogateMixin:
         config = next(given, GRPOConfig)  # the class holds the defaults
         self.estimator = self._resolve(estimator)
         self.real, self.history, self.history_key = real, history, history_key
+        self.history_baseline = history_baseline
         self._check(config)
         self.bounds = self._checked_bounds(config, bounds)
         for line in objective_warnings(config):
             warnings.warn(line, ObjectiveWarning, stacklevel=2)
-        self._surrogates: dict[int, list[float] | None] = {}
+        self._surrogates: dict[tuple[Any, int], list[float] | None] = {}
         self._said_too_small = False
         super().__init__(*args, **kwargs)
         columns = getattr(getattr(self, "train_dataset", None), "column_names", None)
@@ -200,14 +204,17 @@ class SurrogateMixin:
             (P, n) advantages for a mean over each group's *judged* rollouts; those of others are ignored. The
             trainer multiplies a group's by n / n_judged, because TRL's loss divides by all rollouts.
         """
-        if isinstance(self.estimator, (AdvantageEstimator, AdvantageTable)):
+        return self._by_rule(self.estimator, rewards, prompts)
+
+    def _by_rule(self, rule: Any, rewards: torch.Tensor, prompts: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+        if isinstance(rule, (AdvantageEstimator, AdvantageTable)):
             options: dict[str, Any] = {"too_small": "zero"}
             if self.real is not None:
                 options |= {"real": self.real, "bounds": self.bounds}
-            if self.history is not None:
+            if self.history is not None and self.history_baseline:
                 options["history"] = self.history.prior(self.prompt_ids(prompts))
-            return advshape.advantages(rewards, self.estimator, **options)
-        found = _checked(self.estimator(rewards), rewards)
+            return advshape.advantages(rewards, rule, **options)
+        found = _checked(rule(rewards), rewards)
         usable = self._serves((~torch.isnan(rewards)).sum(dim=1, keepdim=True))
         return torch.where(usable, found, 0.0)
 
@@ -228,13 +235,19 @@ class SurrogateMixin:
         Returns:
             n + 1 values, or None where the advantages come from a function or the estimator does not serve n.
         """
-        if n not in self._surrogates:
-            self._surrogates[n] = self._values(n) if n > 0 and self._serves(n) else None
-        return self._surrogates[n]
+        return self._values_of(self.estimator, n)
 
-    def _values(self, n: int) -> list[float] | None:
+    def _values_of(self, rule: Any, n: int) -> list[float] | None:
+        if (rule, n) not in self._surrogates:
+            self._surrogates[rule, n] = self._values(rule, n) if n > 0 and self._serves(n) else None
+        return self._surrogates[rule, n]
+
+    def _values_by_prompt(self, judged: list[int]) -> list[list[float] | None]:
+        """`surrogate_values` of each prompt of a batch, by its number of judged rollouts."""
+        return [self.surrogate_values(n) for n in judged]
+
+    def _values(self, rule: Any, n: int) -> list[float] | None:
         surrogate: Surrogate
-        rule = self.estimator
         if not isinstance(rule, (AdvantageEstimator, AdvantageTable)):
             return None
         if isinstance(rule, AdvantageTable):
@@ -269,7 +282,8 @@ class SurrogateMixin:
         self._replace_advantages(output, seen[-1], inputs)
         return cast(dict[str, Any], output)
 
-    def _replace_advantages(self, output: dict[str, Any], rewards: torch.Tensor, inputs: list[Any]) -> None:
+    def _replace_advantages(self, output: dict[str, Any], rewards: torch.Tensor, inputs: list[Any]) -> dict[str, float]:
+        """Put our advantages into the batch; returns its metrics."""
         mode = "train" if self.model.training else "eval"
         n = self.num_generations if mode == "train" else self.num_generations_eval
         groups = rewards.view(-1, n)
@@ -288,20 +302,26 @@ class SurrogateMixin:
                 self.history.update(ids, groups.nansum(dim=1).cpu().numpy(), judged.cpu().numpy())
         for name, value in metrics.items():
             self._metrics[mode][f"advshape/{name}"].append(value)
+        return metrics
+
+    def _stateful(self) -> dict[str, tuple[Callable[[], Any], Callable[[Any], None]]]:
+        """What a checkpoint holds besides TRL's: file name -> (its state for JSON, how to take one back)."""
+        return {} if self.history is None else {HISTORY_FILE: (self.history.state_dict, self.history.load_state_dict)}
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         cast(Any, super())._save_checkpoint(model, trial)
-        if self.history is not None and self.args.should_save:
-            folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
-            (folder / HISTORY_FILE).write_text(json.dumps(self.history.state_dict()), encoding="utf-8")
+        folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
+        for name, (state, _) in self._stateful().items() if self.args.should_save else ():
+            (folder / name).write_text(json.dumps(state()), encoding="utf-8")
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         cast(Any, super())._load_optimizer_and_scheduler(checkpoint)
-        if self.history is not None and checkpoint is not None:
-            path = Path(checkpoint) / HISTORY_FILE
+        for name, (_, load) in self._stateful().items() if checkpoint is not None else ():
+            path = Path(cast(str, checkpoint)) / name
             if not path.is_file():
-                raise AdvshapeError(f"{checkpoint} holds no {HISTORY_FILE}: the run had no history=; leave it out")
-            self.history.load_state_dict(json.loads(path.read_text(encoding="utf-8")))
+                what = "history=" if name == HISTORY_FILE else Path(name).stem.replace("_", " ")
+                raise AdvshapeError(f"{checkpoint} holds no {name}: the run had no {what}; leave it out")
+            load(json.loads(path.read_text(encoding="utf-8")))
 
     def _prompts(self, inputs: list[dict[str, Any]], n: int) -> list[dict[str, Any]]:
         """The first row of each group of the whole batch; a group may lie on several processes."""
@@ -329,7 +349,7 @@ class SurrogateMixin:
         too_small = ~self._serves(judged)
         if self.model.training and bool(too_small.any()):
             self._say_too_small(int(too_small.sum()), len(rewards))
-        tables = [self.surrogate_values(m) for m in judged.tolist()]
+        tables = self._values_by_prompt(judged.tolist())
         special = binary_metrics(rewards, tables) if self.real is None else real_metrics(rewards, tables, self.bounds)
         return special | {
             "prompts_none_judged": (judged == 0).float().mean().item(),

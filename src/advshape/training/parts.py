@@ -234,8 +234,8 @@ def trainer_class(stock: bool) -> Callable[..., Any]:
     """TRL's ``GRPOTrainer`` or ours, with the rollout log and exact resuming on top."""
     from trl import GRPOTrainer
 
-    from advshape.adapters.trl import SurrogateGRPOTrainer
+    from advshape.adapters.trl_schedule import ScheduledGRPOTrainer
     from advshape.training.resume import ExactResume
 
-    base = GRPOTrainer if stock else SurrogateGRPOTrainer
+    base = GRPOTrainer if stock else ScheduledGRPOTrainer
     return type(f"Logged{base.__name__}", (ExactResume, LoggedRollouts, base), {})

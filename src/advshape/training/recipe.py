@@ -1,6 +1,6 @@
 """Recipes: what to train, on which problems, for which objective, as one TOML file.
 
-A recipe has five tables: ``[model] [task] [objective] [trainer] [evaluation]``.  This module reads them,
+A recipe has six tables: ``[model] [task] [objective] [sampling] [trainer] [evaluation]``.  This module reads them,
 applies ``--set`` overrides and refuses unknown keys with the nearest known one.  It needs no torch.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 
 from advshape.errors import AdvshapeError
 
-SECTIONS = ("model", "task", "objective", "trainer", "evaluation")
+SECTIONS = ("model", "task", "objective", "sampling", "trainer", "evaluation")
 MODEL_KEYS = ("path", "dtype", "lora")
 EVALUATION_KEYS = (
     "count",
@@ -58,7 +58,7 @@ OWNED_TRAINER_KEYS = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe as read: five plain tables and the name it is known by.
+    """A recipe as read: six plain tables and the name it is known by.
 
     >>> recipe = load_recipe("countdown", ["trainer.learning_rate=1e-5"])
     >>> recipe.objective["estimator"], recipe.trainer["learning_rate"]
@@ -69,18 +69,20 @@ class Recipe:
     model: Mapping[str, Any] = field(default_factory=dict)
     task: Mapping[str, Any] = field(default_factory=dict)
     objective: Mapping[str, Any] = field(default_factory=dict)
+    sampling: Mapping[str, Any] = field(default_factory=dict)
     trainer: Mapping[str, Any] = field(default_factory=dict)
     evaluation: Mapping[str, Any] = field(default_factory=dict)
 
     def tables(self) -> dict[str, dict[str, Any]]:
-        """The five tables as plain dictionaries, in the order of the file."""
+        """The six tables as plain dictionaries, in the order of the file."""
         return {section: dict(getattr(self, section)) for section in SECTIONS}
 
     def to_toml(self) -> str:
         """The recipe as TOML; ``parse_recipe`` reads it back unchanged."""
         import tomli_w
 
-        return tomli_w.dumps({"name": self.name, **_without_none(self.tables())})
+        tables = {key: table for key, table in self.tables().items() if table or key != "sampling"}
+        return tomli_w.dumps({"name": self.name, **_without_none(tables)})
 
     def with_tables(self, **tables: Mapping[str, Any]) -> Recipe:
         """A copy with whole tables replaced."""
