@@ -61,10 +61,11 @@ class Ramp:
         share = min(max((step - first) / (last - first), 0.0), 1.0)
         if self.shape == "cosine":
             share = (1 - math.cos(math.pi * share)) / 2
+        way = self.to[0] - self.start
         if self.whole:
-            return math.floor((1 - share) * self.start + share * self.to[0] + 0.5)
+            return math.floor(self.start + share * way + 0.5)
         share = math.floor(share * GRAIN + 0.5) / GRAIN
-        return (1 - share) * self.start + share * self.to[0]
+        return self.start + share * way if share < 1 else self.to[0]
 
     def __str__(self) -> str:
         if self.shape == "step":

@@ -26,17 +26,21 @@ TRAINING = (
     ("Length of completions", "tokens", {"completions/mean_length": "mean", "completions/max_length": "longest"}),
     ("Gradient norm", "norm before clipping", {"grad_norm": "gradient norm"}),
 )
+OBJECTIVE = "advshape/objective"
 
 
 def training_charts(metrics: Sequence[Mapping[str, Any]]) -> list[Chart]:
-    """The training curves that the log has values for."""
+    """The training curves that the log has values for; where the objective changed, its parameters step by step."""
     charts = []
-    for number, (title, axis, series) in enumerate(TRAINING):
+    for number, (title, axis, series) in enumerate((*TRAINING, ("Objective in force", "value", _objective(metrics)))):
         data, rows = [], []
         for i, (name, label) in enumerate(series.items()):
             points = [(m["step"], m[name]) for m in metrics if m.get(name) is not None and "step" in m]
             if points:
-                data.append(_line([p[0] for p in points], [p[1] for p in points], label, i))
+                line = _line([p[0] for p in points], [p[1] for p in points], label, i)
+                if name.startswith(OBJECTIVE):
+                    line["line"]["shape"] = "hv"  # a step holds until the next one
+                data.append(line)
                 rows += [[label, step, value] for step, value in points]
         if rows:
             first, last = rows[0], rows[-1]
@@ -45,6 +49,13 @@ def training_charts(metrics: Sequence[Mapping[str, Any]]) -> list[Chart]:
             table = {"head": ["series", "step", "value"], "rows": rows}
             charts.append(chart(f"training-{number}", title, data, layout, alt, table))
     return charts
+
+
+def _objective(metrics: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The objective's numbers that are not the same in every step: metric -> label."""
+    names = sorted({name for line in metrics for name in line if name.startswith(OBJECTIVE)})
+    moving = [name for name in names if len({line.get(name) for line in metrics} - {None}) > 1]
+    return {name: name.removeprefix(f"{OBJECTIVE}_") if name != OBJECTIVE else "stage" for name in moving}
 
 
 def _line(steps: list[int], values: list[float], label: str, slot: int) -> Chart:

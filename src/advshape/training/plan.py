@@ -12,16 +12,23 @@ from types import SimpleNamespace
 from typing import Any
 
 import advshape
-from advshape.catalogue import UnknownParameter
 from advshape.errors import AdvshapeError
+from advshape.schedule import Schedule
 from advshape.tasks import Task, load_task
 from advshape.training.models import ModelSource, find_model, lora_config
-from advshape.training.recipe import OWNED_TRAINER_KEYS, Recipe, check_keys, with_defaults
+from advshape.training.objective import (
+    REWARD_KEYS,
+    Visits,
+    check_schedule,
+    read_visits,
+    resolve_objective,
+    schedule_lines,
+    too_late,
+)
+from advshape.training.recipe import OWNED_TRAINER_KEYS, Recipe, with_defaults
 from advshape.training.trackers import check_trackers
 
 TASK_KEYS = ("name", "train_problems", "seed")
-STOCK_KEYS = ("trainer",)
-REWARD_KEYS = ("real", "bounds")  # of [objective]: what the trainer does with real-valued rewards
 HARDWARE_KEYS = ("use_cpu", "bf16", "fp16")
 
 
@@ -29,9 +36,9 @@ HARDWARE_KEYS = ("use_cpu", "bf16", "fp16")
 class Plan:
     """A checked recipe: what will be trained, on what, with which advantages.
 
-    ``estimator`` is None when the objective is TRL's own (``trainer = "stock"``).  ``config`` holds the
-    ``GRPOConfig`` fields without ``output_dir``.  ``notes`` says what the reader should know; ``warnings``
-    says what makes the run optimise something else than the surrogate.
+    ``schedule`` and ``estimator``, its first, are None when the objective is TRL's own (``trainer = "stock"``).
+    ``config`` holds the ``GRPOConfig`` fields without ``output_dir``.  ``notes`` says what the reader should know;
+    ``warnings`` says what makes the run optimise something else than the surrogate.
     """
 
     recipe: Recipe
@@ -43,6 +50,20 @@ class Plan:
     prompts_per_batch: int
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
+    schedule: Schedule | None
+    visits: Visits
+
+    @property
+    def objective(self) -> str:
+        """The objective by name, with what moves and when."""
+        return str(self.schedule) if self.schedule else "stock TRL GRPO"
+
+    def trainer_arguments(self) -> dict[str, Any]:
+        """What our trainer takes beside TRL's arguments; nothing for the stock one."""
+        if self.schedule is None:
+            return {}
+        rule = {"estimator": self.estimator} if self.schedule.constant else {"schedule": self.schedule}
+        return {**rule, **self.rewards, **self.visits.arguments()}
 
     @property
     def rewards(self) -> dict[str, Any]:
@@ -58,11 +79,14 @@ class Plan:
     def describe(self) -> str:
         """The plan for a person: what ``--dry-run`` prints below the resolved recipe."""
         n = self.config["num_generations"]
-        objective = f"{self.estimator!r}" if self.estimator else "TRL's own GRPO advantages (stock trainer)"
+        objective = ["TRL's own GRPO advantages (stock trainer)"]
+        if self.schedule is not None:
+            objective = [repr(self.estimator)] if self.schedule.constant else list(schedule_lines(self.schedule))
         lines = [
             f"model      {self.model.name} ({self.model.location})",
             f"task       {self.task.name}, {self.train_problems} training problems",
-            f"objective  {objective}",
+            "objective  " + "\n           ".join(objective),
+            *self.visits.lines(self.prompts_per_batch),
             f"batch      {self.prompts_per_batch} prompts x {n} rollouts for each generation",
             f"steps      {_steps(self.config)}",
         ]
@@ -81,21 +105,24 @@ def make_plan(recipe: Recipe) -> Plan:
     that the estimator needs, batches that do not hold whole groups, and values that TRL refuses.
     """
     recipe = with_defaults(recipe)
-    estimator = resolve_objective(recipe.objective)  # cheap checks first: TRL takes seconds to import
+    schedule = resolve_objective(recipe.objective)  # cheap checks first: TRL takes seconds to import
+    visits = read_visits(recipe.objective, recipe.sampling, schedule)
     check_evaluation(recipe.evaluation)
     model = find_model(recipe.model["path"])
     task = make_task(recipe.task)
     config = check_trainer(recipe.trainer)
     check_batches(config)
-    if estimator is not None:
-        check_group(estimator, config["num_generations"])
-        check_rewards(recipe.objective, estimator, config["num_generations"])
+    if schedule is not None:
+        check_schedule(schedule, recipe.objective, config["num_generations"])
     lora_config(recipe.model.get("lora"))
     prompts = generation_batch(config) // config["num_generations"]
-    problems = recipe.task.get("train_problems") or _problems_needed(config, prompts)
-    resolved = recipe.with_tables(task={**recipe.task, "train_problems": problems})
-    notes, warned = _remarks(resolved, estimator, config, prompts)
-    return Plan(resolved, model, task, estimator, config, problems, prompts, notes, warned)
+    problems = recipe.task.get("train_problems") or _problems_needed(config, prompts, visits)
+    visits = visits.with_batches(problems, prompts, config)
+    sampling = dict(recipe.sampling) | ({"prioritized": visits.prioritized} if visits.prioritized else {})
+    resolved = recipe.with_tables(task={**recipe.task, "train_problems": problems}, sampling=sampling)
+    estimator = schedule.first if schedule is not None else None
+    notes, warned = _remarks(resolved, schedule, config, prompts)
+    return Plan(resolved, model, task, estimator, config, problems, prompts, notes, warned, schedule, visits)
 
 
 def check_trainer(trainer: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,54 +209,6 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def resolve_objective(objective: Mapping[str, Any]) -> advshape.AdvantageEstimator | None:
-    """The estimator of ``[objective]``, scaled; None for ``trainer = "stock"`` (TRL's own advantages)."""
-    given = [key for key in ("estimator", "surrogate", "trainer") if key in objective]
-    if len(given) != 1:
-        raise AdvshapeError(
-            f"[objective] needs exactly one of estimator = \"pass_at_k\", surrogate = \"PassAtK\" or "
-            f"trainer = \"stock\"; got {', '.join(given) or 'none'}"
-        )  # fmt: skip
-    if given == ["trainer"]:
-        check_keys("objective", objective, STOCK_KEYS)
-        if objective["trainer"] != "stock":
-            raise AdvshapeError(
-                f'[objective] trainer = {objective["trainer"]!r}: only "stock" (TRL\'s own GRPOTrainer)'
-            )
-        return None
-    parameters = {key: value for key, value in objective.items() if key not in ("scale", *REWARD_KEYS)}
-    scale = objective.get("scale", "rms")
-    if scale not in ("rms", "none"):
-        raise AdvshapeError(f"[objective] scale = {scale!r}; allowed: \"rms\" or \"none\"")  # fmt: skip
-    try:
-        return advshape.estimator(parameters).scaled(scale)
-    except UnknownParameter as error:
-        raise AdvshapeError(
-            f"{error} ([objective] holds {', '.join(objective)}; another objective replaces the whole table: "
-            f"--set 'objective={{{given[0]} = \"{objective[given[0]]}\"}}')"
-        ) from None
-
-
-def check_group(estimator: advshape.AdvantageEstimator, n: int) -> None:
-    """Raise when a group of n rollouts is too small for the estimator (K above n, or below its smallest n)."""
-    if n < estimator.smallest_n:
-        raise AdvshapeError(
-            f"{estimator.name} needs at least {estimator.smallest_n} rollouts per prompt, got num_generations={n}; "
-            f"set [trainer] num_generations = {estimator.smallest_n} or more, or choose a smaller k"
-        )
-    estimator.table(n)
-
-
-def check_rewards(objective: Mapping[str, Any], estimator: advshape.AdvantageEstimator, n: int) -> None:
-    """Raise when the estimator cannot take real-valued rewards as ``[objective] real`` and ``bounds`` say."""
-    from advshape.adapters.trl_options import check_real
-
-    try:
-        check_real(estimator, objective.get("real"), objective.get("bounds"), range(estimator.smallest_n, n + 1))
-    except AdvshapeError as error:
-        raise AdvshapeError(f"[objective] {error}") from None
-
-
 def make_task(table: Mapping[str, Any]) -> Task:
     """The task of ``[task]``: its name, and every other key but the project's own as parameters."""
     return load_task(table["name"], **{key: value for key, value in table.items() if key not in TASK_KEYS})
@@ -246,8 +225,11 @@ def check_evaluation(evaluation: Mapping[str, Any]) -> None:
         raise AdvshapeError(f"[evaluation] temperature must be above 0, got {temperature!r}")
 
 
-def _problems_needed(config: Mapping[str, Any], prompts: int) -> int:
-    """Enough for the run, so that no problem comes twice: one new batch for each generation."""
+def _problems_needed(config: Mapping[str, Any], prompts: int, visits: Visits) -> int:
+    """Enough for the run, so that no problem comes twice: one new batch for each generation.
+
+    A quarter of that where earlier visits are used: each problem comes about four times.
+    """
     steps = config.get("max_steps", -1)
     if steps <= 0:
         raise AdvshapeError(
@@ -255,7 +237,8 @@ def _problems_needed(config: Mapping[str, Any], prompts: int) -> int:
         )
     accumulation = config["gradient_accumulation_steps"]
     batches = steps * accumulation // _steps_per_generation(config)
-    return max(1, batches // config.get("num_iterations", 1) + 1) * prompts
+    generations = max(1, batches // config.get("num_iterations", 1) + 1)
+    return (generations if visits.history is None else -(-generations // 4)) * prompts
 
 
 def _steps_per_generation(config: Mapping[str, Any]) -> int:
@@ -263,7 +246,7 @@ def _steps_per_generation(config: Mapping[str, Any]) -> int:
 
 
 def _remarks(
-    recipe: Recipe, estimator: Any, config: Mapping[str, Any], prompts: int
+    recipe: Recipe, schedule: Schedule | None, config: Mapping[str, Any], prompts: int
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     from advshape.adapters.trl_options import objective_warnings
 
@@ -272,13 +255,14 @@ def _remarks(
         for key in HARDWARE_KEYS
         if key in recipe.trainer
     ]
-    if estimator is None:
+    if schedule is None:
         notes.append(f"scale_rewards={config.get('scale_rewards', 'group')!r} acts (stock TRL)")
     elif "scale_rewards" in config:
         notes.append("scale_rewards has no effect: the estimator's advantages replace TRL's; use [objective] scale")
     if world_size() > 1:
         notes.append("with several processes the evaluations are left out; run `advshape evaluate` afterwards")
-    return tuple(notes), tuple(objective_warnings(SimpleNamespace(**config)))
+    late = () if schedule is None else tuple(too_late(schedule, config.get("max_steps", -1)))
+    return tuple(notes), (*late, *objective_warnings(SimpleNamespace(**config)))
 
 
 def _steps(config: Mapping[str, Any]) -> str:

@@ -66,7 +66,7 @@ class ExactResume:
         theirs = super()._get_train_sampler(dataset)  # type: ignore[misc]
         if hasattr(theirs, "set_epoch"):  # it can be entered in the middle of an epoch already
             self._sampler = theirs
-            return theirs  # type: ignore[no-any-return]
+            return theirs
         names = ("data_source", "mini_repeat_count", "batch_size", "repeat_count", "shuffle", "seed")
         self._sampler = EpochSampler(**{name: getattr(theirs, name) for name in names})
         return self._sampler

@@ -185,7 +185,6 @@ def _trainer(model: Any, tokenizer: Any, plan: Plan, directory: RunDirectory) ->
     problems = plan.task.problems("train", plan.train_problems, plan.recipe.task.get("seed", 0))
     judge = parts.Judge(plan.task, problems)
     rows = [{"prompt": problem.prompt, "problem_id": problem.id} for problem in problems]
-    own = {} if plan.estimator is None else {"estimator": plan.estimator, **plan.rewards}
     trainer = parts.trainer_class(stock=plan.estimator is None)(
         model=model,
         reward_funcs=judge,
@@ -193,7 +192,7 @@ def _trainer(model: Any, tokenizer: Any, plan: Plan, directory: RunDirectory) ->
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
         peft_config=lora_config(plan.recipe.model.get("lora")),
-        **own,
+        **plan.trainer_arguments(),
     )
     trainer.judge, trainer.rollout_path = judge, directory.rollouts
     trainer.pass_k = plan.pass_k
@@ -252,7 +251,6 @@ def _save_model(trainer: Any, tokenizer: Any, plan: Plan, directory: RunDirector
 
 def model_card(plan: Plan) -> str:
     """The model card: what it is, how it was trained, and that it is no more than that."""
-    objective = plan.estimator.name if plan.estimator else "TRL's own GRPO"
     steps = plan.config.get("max_steps", -1)
     return f"""---
 library_name: transformers
@@ -260,7 +258,7 @@ tags: [advshape, trl, reinforcement-learning]
 ---
 # {plan.recipe.name}
 
-{plan.model.name}, trained on the task {plan.task.name} with the advantages of `{objective}`
+{plan.model.name}, trained on the task {plan.task.name} with the advantages of `{plan.objective}`
 ({"" if steps <= 0 else f"{steps} steps, "}{plan.prompts_per_batch} prompts x {plan.config["num_generations"]} rollouts
 for each generation). The whole recipe:
 
@@ -301,7 +299,7 @@ def _header(plan: Plan) -> dict[str, Any]:
         "status": "started",
         "name": plan.recipe.name,
         "command": " ".join(["advshape", *sys.argv[1:]]),
-        "objective": plan.estimator.name if plan.estimator else "stock TRL GRPO",
+        "objective": plan.objective,
         "seed": plan.config.get("seed"),
         "evaluation_seed": plan.recipe.evaluation["seed"],
         "planned": {
