@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+from mpmath import mp, mpf
 from scipy.integrate import quad
 
 import advshape as adv
@@ -109,3 +110,53 @@ def test_hostile_pairs_are_refused_fast(capsys):
             assert code == 2
             assert len(err) < 700
         assert min(times) < 0.3
+
+
+def peak(x):
+    return (mp.atan(1000 * (x - mpf(0.3))) + mp.atan(1000 * mpf(0.3))) / 1000
+
+
+def bell(x):
+    return mp.sqrt(mp.pi) / 2000 * (mp.erf(1000 * (x - mpf(0.3))) + mp.erf(1000 * mpf(0.3)))
+
+
+@pytest.mark.parametrize(
+    ("slope", "exact"),
+    [
+        (lambda r: 1 / np.sqrt(r * (1 - r)), lambda x: 2 * mp.asin(mp.sqrt(x))),
+        (lambda r: r**-0.99, lambda x: 100 * x ** mpf(0.01)),
+        (lambda r: 1 / (r * (1 - np.log(r)) ** 2), lambda x: 1 / (1 - mp.log(x)) if x else mpf(0)),
+        (lambda r: 1 / (r * (100 - np.log(r)) ** 2), lambda x: 1 / (100 - mp.log(x)) if x else mpf(0)),
+        (lambda r: 1 / ((1 - r) * (1 - np.log1p(-r)) ** 2), lambda x: 1 - 1 / (1 - mp.log(1 - x)) if x < 1 else mpf(1)),
+        (lambda r: 1 / (1 + 1e6 * (r - 0.3) ** 2), peak),
+        (lambda r: np.exp(-1e6 * (r - 0.3) ** 2), bell),
+        (lambda r: np.abs(r - 0.3), lambda x: ((x - mpf(0.3)) * abs(x - mpf(0.3)) + mpf(0.3) ** 2) / 2),
+    ],
+)  # fmt: skip
+def test_the_error_is_no_understatement(slope, exact):
+    """Antiderivatives by mpmath: slow tails, narrow peaks and a kink; the error covers the difference, and is small."""
+    F = adv.IntegratedSurrogate(slope, lambda r: 0 * r)
+    rho = [0.0, 1e-5, 0.2, 0.3, 0.31, 0.5, 0.9, 1.0]
+    for x, value, error in zip(rho, F.value(rho), F.error(rho), strict=True):
+        assert abs(float(exact(mpf(x)) - mpf(float(value)))) <= error
+        assert error < 0.01
+
+
+@pytest.mark.parametrize(
+    ("slope", "end"),
+    [(lambda r: 1 / (r * (1 - np.log(r))), -np.inf), (lambda r: 1 / r, -np.inf), (lambda r: 1 / r**2, -np.inf),
+     (lambda r: 1 / (r * (2 - np.log(r)) * np.log(2 - np.log(r)) ** 2), np.nan)],
+)  # fmt: skip
+def test_an_end_that_diverges_or_may(slope, end):
+    """The first three diverge at 0; 1 / (t log(t)^2) converges, which numbers cannot tell from 1 / (t log t)."""
+    F = adv.IntegratedSurrogate(slope, lambda r: 0 * r)
+    np.testing.assert_equal(float(F.value(0.0)), end)
+    np.testing.assert_equal(float(F.error(0.0)), np.inf if np.isnan(end) else np.nan)
+    assert F.value(0.5) == 0
+    assert 0 < F.error(0.9) < 1e-13
+    assert ("may diverge at rho = 0" in repr(F)) == np.isnan(end)
+
+
+def test_far_ends_are_integrated_too():
+    F = adv.IntegratedSurrogate(lambda r: 1 / r, lambda r: 0 * r)
+    assert F.value(1e-200) == pytest.approx(-200 * np.log(10) + np.log(2), rel=1e-13)
