@@ -139,3 +139,29 @@ def test_plot_shows_the_table(capsys, tmp_path):
         code, out, err = run(capsys, "derive", "rho", "--plot", tmp_path / file)
         assert (code, out) == (2, "")  # before anything is printed
         assert message in err
+
+
+def test_plot_draws_the_alternatives_with_their_own_colour_and_marker(capsys, tmp_path):
+    """Every rival of --against is in every panel, one name each in the legend, scaled as the printed table is."""
+    from advshape.report.derivation import derivation
+
+    names = ["grpo", "rloo_k(k=4)", "pkpo_loo(k=4)"]
+    code, _, _ = run(capsys, "derive", "1-(1-rho)**4", "-n", 8, "--against", "grpo,rloo_k,pkpo_loo",
+                     "--plot", tmp_path / "plot.html")  # fmt: skip
+    assert code == 0
+    page = (tmp_path / "plot.html").read_text()
+    data = page[page.rindex("Plotly.newPlot(") :]
+    for name in names:
+        assert data.count(f'"name":"{name}"') == 3  # the advantages stand as A+ and A-
+        assert data.count(f'"legendgroup":"{name}"') == 5
+    assert data.count('"showlegend":true') == 5  # this one, three rivals, F
+    first = adv.estimator({"surrogate": "1-(1-rho)**4", "baseline": "centered"})
+    for scale in ("none", "rms"):
+        panels = derivation(first, 8, [adv.estimator(name) for name in names], scale)
+        for name in names:
+            table = adv.estimator(name).table(8)
+            factor = 1 if scale == "none" else 1 / table.rms(adv.Beta(0.5, 1.0))
+            np.testing.assert_allclose(panels[2].lines[f"{name}: A+"][1], factor * table.positive[1:], rtol=1e-12)
+            np.testing.assert_allclose(panels[3].lines[name][1], factor * table.eta, rtol=1e-12)
+    code, _, _ = run(capsys, "derive", "1-(1-rho)**4", "-n", 8, "--against", "grpo", "--plot", tmp_path / "p.png")
+    assert (code, (tmp_path / "p.png").read_bytes()[:4]) == (0, b"\x89PNG")

@@ -9,6 +9,7 @@ from fractions import Fraction
 
 import pytest
 
+import advshape
 from advshape.cli import main
 
 
@@ -118,3 +119,24 @@ def test_argparse_errors_end_with_2(capsys):
     with pytest.raises(SystemExit) as error:
         main(["trian"])
     assert error.value.code == 2
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out == f"advshape {advshape.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("module", "extra"),
+    [("jinja2", "advshape[trl]"), ("httpx2", "advshape[server]"), ("reasoning_gym", "advshape[tasks]")],
+)
+def test_a_missing_package_is_told_by_its_extra_first(capsys, monkeypatch, module, extra):
+    def run_(options):
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+
+    monkeypatch.setattr("advshape.cli_derive.run", run_)
+    assert main(["derive", "rho"]) == 2
+    said = capsys.readouterr().err
+    assert said.index(f'pip install "{extra}"') < said.index(module)

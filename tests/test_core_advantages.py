@@ -153,6 +153,9 @@ def test_bad_input_is_a_clear_error(rewards, options, message):
     [
         (lambda: adv.estimator("glpo"), "did you mean 'grpo'"),
         (lambda: adv.estimator("GRPO"), "did you mean 'grpo'"),
+        (lambda: adv.estimator("focal"), "did you mean 'focal_grpo'"),
+        (lambda: adv.estimator("foo"), "unknown estimator 'foo'; `advshape estimators` lists all"),
+        (lambda: adv.estimator("ppo"), "unknown estimator 'ppo'; `advshape estimators` lists all"),
         (lambda: adv.estimator("pass_at_k(k=8,k=9)"), "stands twice"),
         (lambda: adv.estimator("grpo").scaled("rmss"), "unknown scale"),
         (lambda: adv.advantages(np.array([["1", "0"]]), adv.estimator("rloo")), "must be numbers"),

@@ -131,5 +131,5 @@ def test_without_trl_it_is_one_clear_sentence(missing):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert "pip install 'advshape[trl]'" in done.stderr
+    assert 'pip install "advshape[trl]"' in done.stderr
     assert len(done.stderr.splitlines()) == 1

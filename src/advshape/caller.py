@@ -120,6 +120,6 @@ def short(values: FloatArray) -> str:
     return "[" + ", ".join(f"{v:.4g}" for v in values[:8]) + (", ...]" if len(values) > 8 else "]")
 
 
-def rows_of(*rows_of: FloatArray) -> tuple[tuple[float, ...], ...]:
+def rows_of(*groups: FloatArray) -> tuple[tuple[float, ...], ...]:
     """Groups as tuples."""
-    return tuple(tuple(float(x) for x in row) for part in rows_of for row in np.atleast_2d(part))
+    return tuple(tuple(float(x) for x in row) for part in groups for row in np.atleast_2d(part))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advshape import (
+    __version__,
     cli_compare,
     cli_derive,
     cli_estimators,
@@ -42,9 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AdvshapeError as error:
         return _complain(error, USAGE)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in _EXTRAS:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
             raise
-        return _complain(f"{error}; this command needs more packages: pip install 'advshape[trl]'", USAGE)
+        return _complain(f'this command needs more packages: pip install "{extra}" ({error})', USAGE)
     except KeyboardInterrupt:
         return _complain("stopped", STOPPED)
     except BrokenPipeError:  # `advshape estimators | head`
@@ -52,8 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return DONE
 
 
-_EXTRAS = ("torch", "transformers", "trl", "datasets", "peft", "accelerate", "tqdm", "matplotlib", "tomli_w",
-           "huggingface_hub", "jinja2", "plotly", "reasoning_gym", "gguf", "httpx2")  # fmt: skip
+_EXTRAS = {
+    **dict.fromkeys(("torch", "transformers", "trl", "datasets", "peft", "accelerate", "tqdm", "matplotlib", "tomli_w",
+                     "huggingface_hub", "jinja2", "plotly"), "advshape[trl]"),
+    "reasoning_gym": "advshape[tasks]", "httpx2": "advshape[server]", "gguf": "gguf",
+}  # fmt: skip
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Choose the objective, get the advantages; show any advantages, get the objective.",
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands)
     cli_evaluate.add(commands)

@@ -25,14 +25,14 @@ def add(commands: Any) -> None:
                      "that is left out is the objective's")  # fmt: skip
     sub.add_argument("--scale", choices=["none", "rms", "rloo"], default="none",
                      help="bring the compared tables to unit rms or to RLOO's mean pull (default none)")  # fmt: skip
-    sub.add_argument("--plot", metavar="FILE", help="draw F, F', the table and eta; FILE ends in .html or .png")
+    sub.add_argument("--plot", metavar="FILE", help="draw F, F', the tables and eta; FILE ends in .html or .png")
     sub.add_argument("--json", action="store_true", help="for programs")
     sub.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the derivation; draw it where a file is named."""
-    from advshape.cli_tables import derive, resolve
+    from advshape.cli_tables import alternatives, derive, resolve
 
     if options.plot:
         from advshape.report.derivation import check_plot_file, save_derivation
@@ -42,5 +42,6 @@ def run(options: argparse.Namespace) -> int:
                  options.scale, options.base))  # fmt: skip
     if options.plot:
         estimator, _ = resolve(options.objective, options.n, options.build, options.baseline)
-        print(f"drawn: {save_derivation(estimator, options.n, options.plot)}", file=sys.stderr)
+        others = alternatives(options.against, estimator)
+        print(f"drawn: {save_derivation(estimator, options.n, options.plot, others, options.scale)}", file=sys.stderr)
     return 0

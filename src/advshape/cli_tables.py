@@ -43,7 +43,7 @@ def derive(
     estimator, spec = resolve(objective, n, build, baseline)
     table = estimator.table(n)
     rivals, notes = _rivals(estimator, n), findings(estimator, n)
-    others = [_with_k(name, estimator) for name in _split(against or "") if name]
+    others = alternatives(against, estimator)
     omega = _regularisation(estimator, base)
     rows = compare([estimator, *others], n, PRIOR, estimator.surrogate if scale == "none" else None, scale)
     if as_json:
@@ -115,6 +115,11 @@ def resolve(objective: str, n: int, build: str | None, baseline: str | None) -> 
     elif baseline:
         spec["baseline"] = baseline
     return adv.estimator(spec), spec
+
+
+def alternatives(against: str | None, estimator: adv.AdvantageEstimator) -> list[adv.AdvantageEstimator]:
+    """The estimators of --against, each with the objective's k where it has none of its own."""
+    return [adv.estimator(_with_k(name, estimator)) for name in _split(against or "") if name]
 
 
 def _regularisation(estimator: adv.AdvantageEstimator, base: str | None) -> adv.Regularization | None:

@@ -177,7 +177,7 @@ def warning(spans: tuple[tuple[float, float], ...]) -> str:
     """
     fine = any(_is_fine(span) for span in spans)
     where = _spans(spans) + (", or in a part of it too short for double precision" if fine else "")
-    short = all(high - low < 1e-6 for low, high in spans)
+    short = all(high - low < 1e-4 for low, high in spans)
     advice = "so close to an end it hardly matters" if short else "weaken the regulariser"
     return f"F falls for rho in {where}: right answers are pushed down there; {advice}"
 

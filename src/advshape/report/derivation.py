@@ -1,68 +1,117 @@
-"""One estimator as four pictures: F and F_n, F' and F_n', advantages, eta. PNG by matplotlib, HTML by plotly."""
+"""Estimators as four pictures: F and F_n, F' and F_n', advantages, eta. PNG by matplotlib, HTML by plotly.
+
+One estimator has a colour for every line; several have a colour and a marker each, the same in all pictures.
+"""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import wrap
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from advshape.analysis import curves
+from advshape.analysis import Scale, scale_factor
 from advshape.errors import AdvshapeError
-from advshape.report.figures import COLOURS
-from advshape.table import AdvantageEstimator
+from advshape.report.figures import COLOURS, MARKERS
+from advshape.surrogate import Surrogate
+from advshape.table import AdvantageEstimator, AdvantageTable
 
 Floats = NDArray[np.float64]
+
+RHO, INNER = np.linspace(0, 1, 401), np.linspace(0.005, 0.995, 397)
 
 __all__ = ["Panel", "check_plot_file", "derivation", "save_derivation"]
 
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """One picture: title, what its horizontal axis shows, and named lines (x, y); infinite values are left out."""
+    """One picture: title, what its horizontal axis shows, and named lines (x, y); infinite values are left out.
+
+    owners: the estimator that each line belongs to; -1 for the objective itself.
+    """
 
     title: str
     across: str
-    lines: dict[str, tuple[Floats, Floats]]
     by_count: bool = False
+    lines: dict[str, tuple[Floats, Floats]] = field(default_factory=dict)
+    owners: dict[str, int] = field(default_factory=dict)
+
+    def add(self, owner: int, name: str, x: Floats, y: Floats) -> None:
+        """One more line."""
+        self.lines[name], self.owners[name] = (x, y), owner
+
+    @property
+    def several(self) -> bool:
+        """Whether it shows more than one estimator."""
+        return max(self.owners.values()) > 0
 
 
-def derivation(estimator: AdvantageEstimator, n: int) -> list[Panel]:
+def derivation(
+    estimator: AdvantageEstimator, n: int, others: Sequence[AdvantageEstimator] = (), scale: Scale = "none"
+) -> list[Panel]:
     """The four panels of an estimator at group size n: objective, slope, advantages by count, eta by count.
 
-    F is shown from F(0) = 0 where that is finite, as F_n is. The slope is drawn for 0.005 <= rho <= 0.995.
+    others: estimators drawn beside it, each table brought to `scale` as in `advshape.analysis.compare`. F is shown from
+    F(0) = 0 where that is finite, as F_n is. The slope is drawn for 0.005 <= rho <= 0.995.
 
     >>> import advshape as adv
     >>> [panel.title for panel in derivation(adv.estimator("grpo"), 8)]
     ['objective', 'slope: the pull on a prompt', 'advantages', 'eta(c): sum of absolute advantages']
+    >>> list(derivation(adv.estimator("grpo"), 8, [adv.estimator("rloo")])[1].lines)
+    ['grpo', 'rloo', "F'"]
     """
-    table, rho, inner = estimator.table(n), np.linspace(0, 1, 401), np.linspace(0.005, 0.995, 397)
-    finite = table.surrogate()
-    objective = {f"F_n, n = {n}": (rho, finite.value(rho))}
-    slope = {f"F_n', n = {n}": (inner, finite.derivative(inner))}
-    aim = estimator.surrogate
-    if aim is not None:
-        start = float(aim.value(0.0))
-        shown = curves(table, aim, inner)
-        objective["F"] = (inner, shown["aim"] - (start if np.isfinite(start) else float(shown["aim"][-1])))
-        slope["F'"] = (inner, shown["aim_slope"])
-    c = np.arange(n + 1.0)
-    advantages = {"A+ (right)": (c[1:], table.positive[1:]), "A- (wrong)": (c[:-1], table.negative[:-1])}
-    return [
-        Panel("objective", "success probability rho", objective),
-        Panel("slope: the pull on a prompt", "success probability rho", slope),
-        Panel("advantages", f"right answers c of {n}", advantages, by_count=True),
-        Panel("eta(c): sum of absolute advantages", f"right answers c of {n}", {"eta": (c, table.eta)}, by_count=True),
+    named = {e.name: e.table(n) for e in (estimator, *others)}
+    factors = {name: scale_factor(table, scale) for name, table in named.items()}
+    panels = [
+        Panel("objective", "success probability rho"),
+        Panel("slope: the pull on a prompt", "success probability rho"),
+        Panel("advantages", f"right answers c of {n}", by_count=True),
+        Panel("eta(c): sum of absolute advantages", f"right answers c of {n}", by_count=True),
     ]
+    for owner, (name, table) in enumerate(named.items()):
+        names = (name, name, f"{name}: A+", f"{name}: A-", name)
+        if len(named) == 1:
+            names = (f"F_n, n = {n}", f"F_n', n = {n}", "A+ (right)", "A- (wrong)", "eta")
+        _add_table(panels, owner, names, table.scaled(factors[name]))
+    if estimator.surrogate is not None:
+        _add_aim(panels, estimator.surrogate, factors[estimator.name])
+    return panels
 
 
-def save_derivation(estimator: AdvantageEstimator, n: int, path: str | os.PathLike[str]) -> Path:
+def _add_table(panels: list[Panel], owner: int, names: tuple[str, ...], table: AdvantageTable) -> None:
+    finite, c = table.surrogate(), np.arange(table.n + 1.0)
+    panels[0].add(owner, names[0], RHO, finite.value(RHO))
+    panels[1].add(owner, names[1], INNER, finite.derivative(INNER))
+    panels[2].add(owner, names[2], c[1:], table.positive[1:])
+    panels[2].add(owner, names[3], c[:-1], table.negative[:-1])
+    panels[3].add(owner, names[4], c, table.eta)
+
+
+def _add_aim(panels: list[Panel], aim: Surrogate, factor: float) -> None:
+    start, value = float(aim.value(0.0)), aim.value(INNER)
+    panels[0].add(-1, "F", INNER, factor * (value - (start if np.isfinite(start) else value[-1])))
+    panels[1].add(-1, "F'", INNER, factor * aim.derivative(INNER))
+
+
+def save_derivation(
+    estimator: AdvantageEstimator,
+    n: int,
+    path: str | os.PathLike[str],
+    others: Sequence[AdvantageEstimator] = (),
+    scale: Scale = "none",
+) -> Path:
     """Write the four panels to `path`, a .png picture or an .html page that needs no network; returns the path."""
     file = check_plot_file(path)
-    panels, title = derivation(estimator, n), f"{estimator.name}, n = {n}"
+    title = f"{estimator.name}, n = {n}"
+    if others:
+        title += f", against {', '.join(e.name for e in others)}"
+    title += "" if scale == "none" else f"; tables scaled to {scale}"
+    panels = derivation(estimator, n, others, scale)
     _save_png(panels, title, file) if file.suffix == ".png" else _save_html(panels, title, file)
     return file
 
@@ -77,23 +126,57 @@ def check_plot_file(path: str | os.PathLike[str]) -> Path:
     return file
 
 
+@dataclass(frozen=True)
+class _Style:
+    """How a line is drawn; open: its marker; marker: index in MARKERS."""
+
+    colour: str
+    dashed: bool
+    marker: int
+    open: bool
+    name: str
+    width: float  # equal lines of several estimators are seen one inside the other
+
+
+def _style(panel: Panel, i: int, name: str) -> _Style:
+    owner, several = panel.owners[name], panel.several
+    aim = owner < 0
+    if not several:  # the objective is dashed over what n rollouts make of it: where a table is unbiased both are seen
+        return _Style(COLOURS[i + 1], aim, 0, False, name, 2.0)
+    colour = "#111827" if aim else COLOURS[1 + owner % (len(COLOURS) - 1)]
+    negative, width = name.endswith(": A-"), 2.0 if panel.by_count or aim else max(1.2, 4.0 - 0.8 * owner)
+    return _Style(colour, aim, max(owner, 0) % len(MARKERS), negative, "F, the objective" if aim else name, width)
+
+
+def _title(panel: Panel) -> str:
+    return f"{panel.title}: A+ filled, A- open" if panel.several and panel.title == "advantages" else panel.title
+
+
 def _save_png(panels: list[Panel], title: str, file: Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(10.0, 7.0), layout="constrained")
+    shared: dict[str, Any] = {}
     for panel, ax in zip(panels, figure.subplots(2, 2).flat, strict=True):
         for i, (name, (x, y)) in enumerate(panel.lines.items()):
-            style = {"marker": "o", "markersize": 4} if panel.by_count else {"linestyle": _dash(name, "--", "-")}
-            ax.plot(x, y, color=COLOURS[i + 1], label=name, **style)
-        ax.set_title(panel.title, fontsize=11)
+            style = _style(panel, i, name)
+            more: dict[str, Any] = {"linestyle": "--" if style.dashed else "-"}
+            if panel.by_count:
+                face = "white" if style.open else style.colour
+                more |= {"marker": MARKERS[style.marker], "markersize": 4, "markerfacecolor": face}
+            (line,) = ax.plot(x, y, color=style.colour, linewidth=0.8 * style.width, label=style.name, **more)
+            shared |= {style.name: line} if (panel.by_count and panel.title != "advantages") or style.dashed else {}
+        ax.set_title(_title(panel), fontsize=11)
         ax.set_xlabel(panel.across)
         ax.grid(True, color="#d1d5db", linewidth=0.5)
         ax.axhline(0, color="#6b7280", linewidth=0.8, zorder=1)
         if panel.by_count:
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if len(panel.lines) > 1:
+        if len(panel.lines) > 1 and not panel.several:
             ax.legend(frameon=False, fontsize=9)
+    if panels[0].several:
+        figure.legend(list(shared.values()), list(shared), loc="outside lower center", ncols=3, frameon=False)
     figure.suptitle("\n".join(wrap(title, 90)), fontsize=12)
     figure.savefig(file, dpi=150)
 
@@ -103,32 +186,45 @@ def _save_html(panels: list[Panel], title: str, file: Path) -> None:
     from plotly.subplots import make_subplots
 
     figure = make_subplots(
-        rows=2, cols=2, subplot_titles=[p.title for p in panels], vertical_spacing=0.16, horizontal_spacing=0.09
+        rows=2, cols=2, subplot_titles=[_title(p) for p in panels], vertical_spacing=0.16, horizontal_spacing=0.09
     )
     lines = wrap(title, 90)
     for k, panel in enumerate(panels):
-        (row, col), legend = divmod(k, 2), f"legend{k + 1}" if k else "legend"
+        (row, col), legend = divmod(k, 2), f"legend{k + 1}" if k and not panel.several else "legend"
         for i, (name, (x, y)) in enumerate(panel.lines.items()):
+            style = _style(panel, i, name)
             mode = "lines+markers" if panel.by_count else "lines"
-            style = {"color": COLOURS[i + 1], "dash": _dash(name, "dash", "solid")}
-            line = Scatter(x=x.tolist(), y=y.tolist(), name=name, mode=mode, line=style, legend=legend,
-                           showlegend=len(panel.lines) > 1)  # fmt: skip
-            figure.add_trace(line, row=row + 1, col=col + 1)
+            symbol = _SYMBOLS[style.marker] + ("-open" if style.open else "")
+            named = (
+                panel.title.startswith("eta") or (style.dashed and k == 0) if panel.several else len(panel.lines) > 1
+            )
+            dash = "dash" if style.dashed else "solid"
+            trace = Scatter(x=x.tolist(), y=y.tolist(), name=style.name, mode=mode, legend=legend, showlegend=named,
+                            line={"color": style.colour, "dash": dash, "width": style.width},
+                            marker={"symbol": symbol, "size": 7},
+                            legendgroup=style.name.split(": A")[0] if panel.several else None)  # fmt: skip
+            figure.add_trace(trace, row=row + 1, col=col + 1)
         whole = {"tickformat": "d"} if panel.by_count else {"range": [0, 1]}
         figure.update_xaxes(title_text=panel.across, row=row + 1, col=col + 1, **whole)
-        right = float(figure.layout[f"xaxis{k + 1 if k else ''}"].domain[1])
-        top = float(figure.layout[f"yaxis{k + 1 if k else ''}"].domain[1])
-        place = {"x": right, "y": top, "xanchor": "right", "yanchor": "top", "bgcolor": "rgba(255,255,255,0.7)"}
-        if panel.title == "objective":  # F rises: its free corner is the lower one
-            place |= {"y": float(figure.layout.yaxis.domain[0]), "yanchor": "bottom"}
-        figure.update_layout({legend: place})
+        figure.update_layout({legend: _legend_place(figure, panel, k)})
     figure.update_yaxes(zeroline=True, zerolinecolor="#6b7280", zerolinewidth=1, gridcolor="#e5e7eb", showgrid=True)
     figure.update_layout(
-        title="<br>".join(lines), template="simple_white", height=820, margin={"t": 80 + 22 * len(lines), "r": 40}
-    )
+        title="<br>".join(lines), template="simple_white", height=820 + 40 * panels[0].several,
+        margin={"t": 80 + 22 * len(lines), "r": 40},
+    )  # fmt: skip
     figure.write_html(str(file), include_plotlyjs=True, full_html=True)
 
 
-def _dash(name: str, dashed: str, plain: str) -> str:
-    """The objective is drawn dashed over what n rollouts make of it: where a table is unbiased both are seen."""
-    return dashed if name.startswith("F") and "n =" not in name else plain
+def _legend_place(figure: Any, panel: Panel, k: int) -> dict[str, Any]:
+    """Inside the panel where one estimator is shown, below all of them where several are."""
+    if panel.several:
+        return {"orientation": "h", "x": 0.5, "xanchor": "center", "y": -0.1, "yanchor": "top"}
+    right = float(figure.layout[f"xaxis{k + 1 if k else ''}"].domain[1])
+    top = float(figure.layout[f"yaxis{k + 1 if k else ''}"].domain[1])
+    place = {"x": right, "y": top, "xanchor": "right", "yanchor": "top", "bgcolor": "rgba(255,255,255,0.7)"}
+    if panel.title == "objective":  # F rises: its free corner is the lower one
+        place |= {"y": float(figure.layout.yaxis.domain[0]), "yanchor": "bottom"}
+    return place
+
+
+_SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "star")  # as MARKERS

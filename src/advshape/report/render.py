@@ -36,7 +36,8 @@ def render_template(name: str, payload: Mapping[str, Any], **context: Any) -> st
         from markupsafe import Markup
         from plotly.offline import get_plotlyjs
     except ImportError as error:
-        raise AdvshapeError(f"the report needs {error.name}; install it with: pip install 'advshape[trl]'") from error
+        more = 'pip install "advshape[trl]"'
+        raise AdvshapeError(f"a report needs more packages: {more} ({error.name} is missing)") from error
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(asset),
         autoescape=True,

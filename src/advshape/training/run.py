@@ -327,7 +327,8 @@ def check_report() -> None:
     """Raise before the work rather than after it when the packages for ``report.html`` are missing."""
     for package in ("jinja2", "plotly"):
         if util.find_spec(package) is None:
-            raise AdvshapeError(f'the run\'s report needs {package}; run `pip install "advshape[trl]"`')
+            more = 'pip install "advshape[trl]"'
+            raise AdvshapeError(f"the run's report needs more packages: {more} ({package} is missing)")
 
 
 def _among() -> str:
