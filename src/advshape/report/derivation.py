@@ -135,17 +135,20 @@ class _Style:
     marker: int
     open: bool
     name: str
-    width: float  # equal lines of several estimators are seen one inside the other
+    marked: NDArray[np.int64]  # the points with a marker; lines that lie on each other differ in these
 
 
 def _style(panel: Panel, i: int, name: str) -> _Style:
     owner, several = panel.owners[name], panel.several
     aim = owner < 0
+    points = np.arange(len(panel.lines[name][0]))
+    if not panel.by_count:
+        points = points[12 * (1 + owner) :: 96] if several and not aim else points[:0]
     if not several:  # the objective is dashed over what n rollouts make of it: where a table is unbiased both are seen
-        return _Style(COLOURS[i + 1], aim, 0, False, name, 2.0)
+        return _Style(COLOURS[i + 1], aim, 0, False, name, points)
     colour = "#111827" if aim else COLOURS[1 + owner % (len(COLOURS) - 1)]
-    negative, width = name.endswith(": A-"), 2.0 if panel.by_count or aim else max(1.2, 4.0 - 0.8 * owner)
-    return _Style(colour, aim, max(owner, 0) % len(MARKERS), negative, "F, the objective" if aim else name, width)
+    negative = name.endswith(": A-")
+    return _Style(colour, aim, max(owner, 0) % len(MARKERS), negative, "F, the objective" if aim else name, points)
 
 
 def _title(panel: Panel) -> str:
@@ -161,11 +164,12 @@ def _save_png(panels: list[Panel], title: str, file: Path) -> None:
     for panel, ax in zip(panels, figure.subplots(2, 2).flat, strict=True):
         for i, (name, (x, y)) in enumerate(panel.lines.items()):
             style = _style(panel, i, name)
+            face = "white" if style.open else style.colour
             more: dict[str, Any] = {"linestyle": "--" if style.dashed else "-"}
-            if panel.by_count:
-                face = "white" if style.open else style.colour
+            if style.marked.size:
                 more |= {"marker": MARKERS[style.marker], "markersize": 4, "markerfacecolor": face}
-            (line,) = ax.plot(x, y, color=style.colour, linewidth=0.8 * style.width, label=style.name, **more)
+                more |= {"markevery": style.marked.tolist()}
+            (line,) = ax.plot(x, y, color=style.colour, label=style.name, **more)
             shared |= {style.name: line} if (panel.by_count and panel.title != "advantages") or style.dashed else {}
         ax.set_title(_title(panel), fontsize=11)
         ax.set_xlabel(panel.across)
@@ -193,15 +197,17 @@ def _save_html(panels: list[Panel], title: str, file: Path) -> None:
         (row, col), legend = divmod(k, 2), f"legend{k + 1}" if k and not panel.several else "legend"
         for i, (name, (x, y)) in enumerate(panel.lines.items()):
             style = _style(panel, i, name)
-            mode = "lines+markers" if panel.by_count else "lines"
+            mode = "lines+markers" if style.marked.size else "lines"
+            size = np.where(np.isin(np.arange(len(x)), style.marked), 8, 0)
             symbol = _SYMBOLS[style.marker] + ("-open" if style.open else "")
             named = (
                 panel.title.startswith("eta") or (style.dashed and k == 0) if panel.several else len(panel.lines) > 1
             )
             dash = "dash" if style.dashed else "solid"
             trace = Scatter(x=x.tolist(), y=y.tolist(), name=style.name, mode=mode, legend=legend, showlegend=named,
-                            line={"color": style.colour, "dash": dash, "width": style.width},
-                            marker={"symbol": symbol, "size": 7},
+                            line={"color": style.colour, "dash": dash},
+                            marker={"symbol": symbol, "size": size.tolist(), "opacity": 1,
+                                    "line": {"width": 1.5 if style.open else 0, "color": style.colour}},
                             legendgroup=style.name.split(": A")[0] if panel.several else None)  # fmt: skip
             figure.add_trace(trace, row=row + 1, col=col + 1)
         whole = {"tickformat": "d"} if panel.by_count else {"range": [0, 1]}
