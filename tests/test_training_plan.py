@@ -72,6 +72,8 @@ def test_dry_run_prints_a_recipe_that_gives_the_same_plan(here, capsys):
         (["trainer.max_steps=-1"], ["max_steps", "train_problems"]),
         (["trainer.learning_rate=fast"], ["learning_rate", "number", "'fast'"]),
         (["trainer.shuffle_dataset=1"], ["shuffle_dataset", "true or false"]),
+        (["trainer.skip_zero_advantages=1"], ["skip_zero_advantages", "true or false"]),
+        (["trainer.skip_zero_advantage=true"], ["did you mean 'skip_zero_advantages'"]),
         (["trainer.generation_batch_size=512", "trainer.steps_per_generation=2"], ["TRL refuses"]),
         (["model.path=/nowhere/model"], ["'/nowhere/model'", "countdown"]),
         (["model.path=countdwn"], ["'countdwn'", "'countdown'"]),
@@ -99,6 +101,16 @@ def test_options_that_change_the_objective_are_told(here, capsys):
     _, out, _ = dry_run(capsys, "objective={trainer='stock'}", "trainer.scale_rewards=none")
     assert "TRL's own GRPO advantages" in out
     assert "scale_rewards='none' acts" in out
+
+
+def test_what_is_skipped_is_told(here, capsys):
+    _, out, _ = dry_run(capsys)
+    assert "skipped    rollouts with advantage 0" in out
+    assert "skip_zero_advantages = true" in out
+    _, out, _ = dry_run(capsys, "trainer.skip_zero_advantages=false")
+    assert "skipped    nothing (skip_zero_advantages = false)" in out
+    _, out, _ = dry_run(capsys, "trainer.beta=0.04")
+    assert "skipped    nothing: beta=0.04 acts on rollouts with advantage 0 too" in out
 
 
 def test_real_rewards_reach_the_trainer(here, capsys, monkeypatch):

@@ -23,6 +23,7 @@ import advshape
 from advshape.adapters.trl_metrics import binary_metrics, real_metrics
 from advshape.adapters.trl_options import check_real, objective_warnings
 from advshape.adapters.trl_rewards import combine_rewards
+from advshape.adapters.trl_skip import SkipZeroAdvantages
 from advshape.errors import AdvshapeError
 from advshape.history import PromptHistory
 from advshape.layer_cake import Bounds
@@ -31,6 +32,7 @@ from advshape.table import AdvantageEstimator, AdvantageTable
 
 __all__ = [
     "ObjectiveWarning",
+    "SkipZeroAdvantages",
     "SurrogateGRPOTrainer",
     "SurrogateMixin",
     "combine_rewards",
@@ -393,8 +395,10 @@ def _per_rollout(advantages: Any, rewards: torch.Tensor) -> torch.Tensor:
     return used * (rewards.shape[1] / judged.sum(dim=1, keepdim=True).clamp(min=1))
 
 
-class SurrogateGRPOTrainer(SurrogateMixin, GRPOTrainer):  # type: ignore[misc]
+class SurrogateGRPOTrainer(SurrogateMixin, SkipZeroAdvantages, GRPOTrainer):  # type: ignore[misc]
     """TRL's `GRPOTrainer` with the advantages of an estimator; `SurrogateMixin` tells of `estimator=`.
+
+    `SkipZeroAdvantages` spares it the passes of rollouts with advantage 0, unless `skip_zero_advantages=False`.
 
     ```python
     trainer = SurrogateGRPOTrainer(

@@ -11,7 +11,7 @@ import advshape
 from advshape.errors import AdvshapeError
 from advshape.table import AdvantageEstimator, AdvantageTable
 
-__all__ = ["check_real", "objective_warnings"]
+__all__ = ["KEPT_SHARE", "check_real", "objective_warnings", "skipping_is_off"]
 
 # TRL's defaults of the fields that are read; a test compares them with GRPOConfig
 DEFAULTS: dict[str, Any] = {
@@ -111,6 +111,14 @@ _OPTIONS: tuple[tuple[str, Callable[[Read], bool], str], ...] = (
     ("repetition_penalty", lambda read: read("repetition_penalty") != 1, _SAMPLING),
 )
 
+# what a loss_type divides by in each micro-batch: its rows, its tokens, or nothing of it
+KEPT_SHARE = {
+    **dict.fromkeys(("dr_grpo", "grpo", "sapo", "luspo"), "rows"),
+    "bnpo": "tokens",
+    **dict.fromkeys(("dapo", "cispo", "vespo"), "none"),
+}
+_NEEDS_ALL = ("beta", "entropy_coef", "use_adaptive_entropy", "router_aux_loss_coef", "top_entropy_quantile")
+
 
 def objective_warnings(config: Any) -> list[str]:
     """What in a `GRPOConfig` makes a run optimise something else than its estimator's surrogate.
@@ -139,6 +147,28 @@ def objective_warnings(config: Any) -> list[str]:
         return getattr(config, name, DEFAULTS[name])
 
     return [f"{name}={read(name)}: {text}" for name, acts, text in _OPTIONS if acts(read)]
+
+
+def skipping_is_off(config: Any) -> str | None:
+    """Which option of a `GRPOConfig` makes the loss depend on rollouts with advantage 0; None: none does.
+
+    Args:
+        config: as for `objective_warnings`.
+
+    >>> from types import SimpleNamespace
+    >>> skipping_is_off(SimpleNamespace(beta=0.04))
+    'beta=0.04 acts on rollouts with advantage 0 too'
+    """
+
+    def read(name: str) -> Any:
+        return getattr(config, name, DEFAULTS[name])
+
+    if read("loss_type") not in KEPT_SHARE:
+        return f"loss_type={read('loss_type')!r} is none of {', '.join(KEPT_SHARE)}"
+    for name, acts, _ in _OPTIONS:
+        if name in _NEEDS_ALL and acts(read):
+            return f"{name}={read(name)} acts on rollouts with advantage 0 too"
+    return None
 
 
 def check_real(rule: Any, real: Any, bounds: Any, sizes: Iterable[int]) -> None:

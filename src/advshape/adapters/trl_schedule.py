@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from trl import GRPOTrainer
 
-from advshape.adapters.trl import SurrogateGRPOTrainer, SurrogateMixin
+from advshape.adapters.trl import SkipZeroAdvantages, SurrogateGRPOTrainer, SurrogateMixin
 from advshape.adapters.trl_sampler import PrioritizedMixin
 from advshape.errors import AdvshapeError
 from advshape.history import priority
@@ -136,8 +136,8 @@ class ScheduledMixin(SurrogateMixin):
         self.position = self.schedule.position(state)
 
 
-class ScheduledGRPOTrainer(PrioritizedMixin, ScheduledMixin, GRPOTrainer):  # type: ignore[misc]
-    """TRL's `GRPOTrainer` with objectives that change and prioritised sampling; see the two mixins.
+class ScheduledGRPOTrainer(PrioritizedMixin, ScheduledMixin, SkipZeroAdvantages, GRPOTrainer):  # type: ignore[misc]
+    """TRL's `GRPOTrainer` with objectives that change and prioritised sampling; see the mixins.
 
     ```python
     trainer = ScheduledGRPOTrainer(

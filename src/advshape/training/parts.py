@@ -231,11 +231,12 @@ class SoftStop(TrainerCallback):  # type: ignore[misc]
 
 
 def trainer_class(stock: bool) -> Callable[..., Any]:
-    """TRL's ``GRPOTrainer`` or ours, with the rollout log and exact resuming on top."""
+    """TRL's ``GRPOTrainer`` or ours, with the rollout log, exact resuming and skipping on top."""
     from trl import GRPOTrainer
 
+    from advshape.adapters.trl import SkipZeroAdvantages
     from advshape.adapters.trl_schedule import ScheduledGRPOTrainer
     from advshape.training.resume import ExactResume
 
-    base = GRPOTrainer if stock else ScheduledGRPOTrainer
-    return type(f"Logged{base.__name__}", (ExactResume, LoggedRollouts, base), {})
+    bases = (SkipZeroAdvantages, GRPOTrainer) if stock else (ScheduledGRPOTrainer,)
+    return type(f"Logged{bases[-1].__name__}", (ExactResume, LoggedRollouts, *bases), {})

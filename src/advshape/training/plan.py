@@ -25,7 +25,7 @@ from advshape.training.objective import (
     schedule_lines,
     too_late,
 )
-from advshape.training.recipe import OWNED_TRAINER_KEYS, Recipe, with_defaults
+from advshape.training.recipe import OUR_TRAINER_KEYS, OWNED_TRAINER_KEYS, Recipe, with_defaults
 from advshape.training.trackers import check_trackers
 
 TASK_KEYS = ("name", "train_problems", "seed")
@@ -76,6 +76,11 @@ class Plan:
         n, k = self.config["num_generations"], self.recipe.objective.get("k")
         return k if isinstance(k, int) and 1 <= k <= n else int(n)
 
+    @property
+    def skips(self) -> bool:
+        """Whether rollouts with advantage 0 shall take part in no forward or backward pass."""
+        return bool(self.recipe.trainer["skip_zero_advantages"])
+
     def describe(self) -> str:
         """The plan for a person: what ``--dry-run`` prints below the resolved recipe."""
         n = self.config["num_generations"]
@@ -89,6 +94,7 @@ class Plan:
             *self.visits.lines(self.prompts_per_batch),
             f"batch      {self.prompts_per_batch} prompts x {n} rollouts for each generation",
             f"steps      {_steps(self.config)}",
+            f"skipped    {_skipped(self)}",
         ]
         if self.rewards:
             lines.insert(3, f"rewards    {', '.join(f'{key} = {value!r}' for key, value in self.rewards.items())}")
@@ -126,24 +132,27 @@ def make_plan(recipe: Recipe) -> Plan:
 
 
 def check_trainer(trainer: Mapping[str, Any]) -> dict[str, Any]:
-    """The ``GRPOConfig`` fields of ``[trainer]``, checked by name and by TRL's own constructor."""
+    """The ``GRPOConfig`` fields of ``[trainer]``, checked by name and by TRL's own constructor; our own keys too."""
     from trl import GRPOConfig
 
     fields = {entry.name: entry for entry in dataclasses.fields(GRPOConfig) if entry.init}
     for key in trainer:
+        if key in OUR_TRAINER_KEYS:
+            _check_kind(key, trainer[key], True)
+            continue
         if key in OWNED_TRAINER_KEYS:
             raise AdvshapeError(f"[trainer] {key} cannot be set: {OWNED_TRAINER_KEYS[key]}")
         if key not in fields:
-            near = difflib.get_close_matches(key, list(fields), n=1, cutoff=0.5)
+            near = difflib.get_close_matches(key, [*fields, *OUR_TRAINER_KEYS], n=1, cutoff=0.5)
             raise AdvshapeError(
                 f"unknown key {key!r} in [trainer]{f'; did you mean {near[0]!r}?' if near else ''} "
-                "It takes the fields of trl.GRPOConfig"
+                f"It takes the fields of trl.GRPOConfig and {', '.join(OUR_TRAINER_KEYS)}"
             )
         _check_kind(key, trainer[key], fields[key].default)
     check_trackers(trainer.get("report_to", "none"))
     needed = ("num_generations", "per_device_train_batch_size", "gradient_accumulation_steps")
     values = {key: trainer.get(key, fields[key].default) for key in needed}
-    return {**trainer, **values}
+    return {**{key: value for key, value in trainer.items() if key in fields}, **values}
 
 
 def _check_kind(key: str, value: Any, default: Any) -> None:
@@ -269,3 +278,12 @@ def _steps(config: Mapping[str, Any]) -> str:
     if config.get("max_steps", -1) > 0:
         return str(config["max_steps"])
     return f"{config.get('num_train_epochs', 3)} epochs"
+
+
+def _skipped(plan: Plan) -> str:
+    from advshape.adapters.trl_options import skipping_is_off
+
+    if not plan.skips:
+        return "nothing (skip_zero_advantages = false)"
+    off = skipping_is_off(SimpleNamespace(**plan.config))
+    return f"nothing: {off}" if off else "rollouts with advantage 0 take part in no forward or backward pass"

@@ -47,7 +47,9 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "save_steps": 50,
     "save_total_limit": 2,
     "seed": 0,
+    "skip_zero_advantages": True,
 }
+OUR_TRAINER_KEYS = ("skip_zero_advantages",)  # true or false; no fields of GRPOConfig
 OWNED_TRAINER_KEYS = {
     "output_dir": "the run directory decides it; use --out",
     "resume_from_checkpoint": "use --resume",

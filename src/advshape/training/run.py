@@ -192,6 +192,7 @@ def _trainer(model: Any, tokenizer: Any, plan: Plan, directory: RunDirectory) ->
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
         peft_config=lora_config(plan.recipe.model.get("lora")),
+        skip_zero_advantages=plan.skips,
         **plan.trainer_arguments(),
     )
     trainer.judge, trainer.rollout_path = judge, directory.rollouts
