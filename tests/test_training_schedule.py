@@ -132,7 +132,7 @@ LONG = ["task.train_problems=20", "trainer.max_steps=9", "trainer.num_generation
         "objective.stages=[{estimator='pass_at_k', k=4, until='pass_at_1 >= 0', over=2, schedule="
         "{k={to=1, shape='linear', steps=[1, 4]}}, hard={below=0.3, estimator='pass_at_k', k=8}}, {estimator='grpo'}]",
         ]  # fmt: skip
-WALL_TIMES = {"seconds", "step_time"}
+WALL_TIMES = {"seconds", "step_time", "advshape/seconds_saved"}
 
 
 def result(run):
