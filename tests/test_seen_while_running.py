@@ -144,3 +144,55 @@ def test_trackers_leave_the_environment_as_it_was(tmp_path, monkeypatch):
     with kept_in(tmp_path / "none", "none"):
         assert dict(os.environ) == before
     assert not (tmp_path / "none").exists()
+
+
+def test_the_report_shows_the_warnings(clipped):
+    page = clipped[0].report.read_text()
+    assert "Warning at step 5: 100% of the completions" in page
+    assert "A dotted line marks each warning: groups dead at step 5, all clipped at step 5." in page
+    assert "pass@k of the training batches" in page
+
+
+def test_model_card(clipped):
+    """Written again after the last evaluation; its front matter is read back by huggingface_hub."""
+    from huggingface_hub import ModelCard
+
+    directory, _ = clipped
+    summary = directory.summary()
+    card = ModelCard.load(directory.model / "README.md")
+    assert {"advshape", "trl"} <= set(card.data.tags)
+    assert card.data.library_name == "transformers"
+    measured = {result.metric_type: result.metric_value for result in card.data.eval_results}
+    after = summary["after"]["curve"]
+    assert measured == {
+        f"pass@{k}": pytest.approx(v, abs=1e-6) for k, v in zip(after["ks"], after["values"], strict=True)
+    }
+    for when in ("before", "after"):
+        curve = summary[when]["curve"]
+        assert f"| {when} | {curve['values'][0]:.3f} [{curve['low'][0]:.3f}, {curve['high'][0]:.3f}] |" in card.text
+    for part in ("F = 1 - (1 - rho)^k", "pass_at_k(k=8) at unit rms", "n = 16", "max_completion_length = 1\n", "torch ",
+                 "step 5: 100% of the completions", "2510.23049", "6 steps"):  # fmt: skip
+        assert part in card.text, part
+
+
+def test_model_cards_of_other_objectives():
+    from huggingface_hub import ModelCard
+
+    from advshape.training.card import model_card
+    from advshape.training.plan import make_plan
+    from advshape.training.recipe import load_recipe
+
+    said = {
+        "{trainer='stock'}": "TRL's own GRPO advantages",
+        "{surrogate='1-(1-rho)**4', baseline='leave_one_out'}": "F = 1 - (1 - rho)**4",
+        "{estimator='leave_one_out_max'}": "advshape reverse 'leave_one_out_max' -n 16",
+        "{estimator='entropy_rloo'}": "Entropy():",
+        "{estimator='pass_at_k', k=3, schedule={k={to=1, shape='linear', steps=[1, 3]}}}": "It changes during the run:",
+    }
+    for objective, words in said.items():
+        plan = make_plan(load_recipe("countdown", [f"objective={objective}"]))
+        card = ModelCard(model_card(plan, {}))
+        assert words in card.text
+        assert "Not evaluated." in card.text
+        assert card.data.eval_results is None
+        assert "base_model" not in card.data.to_dict()

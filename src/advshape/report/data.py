@@ -14,7 +14,7 @@ from advshape.evaluation.curves import Counts, PairedDifference, PassCurve, pair
 from advshape.evaluation.log import Rollout, read_rollouts, read_settings
 from advshape.report.text import short
 
-__all__ = ["EvaluationData", "ReportData", "read_evaluations", "read_json", "read_run"]
+__all__ = ["EvaluationData", "ReportData", "read_evaluations", "read_json", "read_run", "warning_signs"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +85,7 @@ def read_run(directory: str | os.PathLike[str]) -> ReportData:
         return ReportData(path.name, read_evaluations(path / "rollouts.jsonl", short(path.name)))
     summary = read_json(path / "summary.json")
     notes = [f"Warning of the run: {warning}" for warning in summary.get("warnings", [])]
+    notes += [f"Warning at step {sign['step']}: {sign['seen']}; {sign['advice']}." for sign in warning_signs(summary)]
     evaluations = []
     for when in ("before", "after"):
         log = path / "evaluation" / f"{when}.jsonl"
@@ -104,6 +105,15 @@ def read_run(directory: str | os.PathLike[str]) -> ReportData:
         recipe=recipe.read_text(encoding="utf-8"),
         notes=notes,
     )
+
+
+def warning_signs(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What was seen to go wrong while a run trained (name, step, seen, advice), from its summary."""
+    signs = summary.get("warning_signs", [])
+    names = ("step", "name", "seen", "advice")
+    if not isinstance(signs, list) or not all(isinstance(sign, dict) and set(names) <= set(sign) for sign in signs):
+        raise AdvshapeError("summary.json: warning_signs has to be a list of step, name, seen, advice; repair it")
+    return signs
 
 
 def read_evaluations(log: str | os.PathLike[str], label: str) -> list[EvaluationData]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from advshape.evaluation.curves import PairedDifference
 from advshape.report import charts
-from advshape.report.data import EvaluationData, ReportData, read_run
+from advshape.report.data import EvaluationData, ReportData, read_run, warning_signs
 from advshape.report.export import save_charts
 from advshape.report.provenance import evaluation_facts, repeat_commands, versions_of
 from advshape.report.render import check_free, render_template, write_new
@@ -86,7 +86,7 @@ def page_charts(data: ReportData) -> list[charts.Chart]:
     if len({float(item.settings["temperature"]) for item in items}) > 1:
         most = min(int(item.curve.ks[-1]) for item in items)
         found.append(charts.frontier_chart(items, (1, most)))
-    return found + training_charts(data.metrics)
+    return found + training_charts(data.metrics, warning_signs(data.summary))
 
 
 def results(

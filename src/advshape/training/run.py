@@ -21,6 +21,7 @@ from advshape.errors import AdvshapeError
 from advshape.evaluation.curves import paired_difference
 from advshape.evaluation.evaluate import Evaluation, evaluate
 from advshape.report import write_report
+from advshape.training.card import model_card
 from advshape.training.models import ModelSource, load_model, lora_config
 from advshape.training.plan import Plan, grpo_config, make_plan, world_size
 from advshape.training.recipe import Recipe, load_recipe
@@ -141,6 +142,7 @@ def _execute(plan: Plan, directory: RunDirectory, checkpoint: str | None, finish
         change = paired_difference(results["before"].counts, results["after"].counts)
         _note(directory, change=change.to_json())
     _note(directory, status="done")
+    _write_card(plan, directory)
     if is_main_process():
         write_report(directory.path)
     return RunResult(directory.path, directory.summary())
@@ -247,28 +249,13 @@ def _save_model(trainer: Any, tokenizer: Any, plan: Plan, directory: RunDirector
     for place in (directory.adapter, directory.model):
         (place / "training_args.bin").unlink(missing_ok=True)  # a pickle; recipe.toml says the same
     tokenizer.save_pretrained(str(directory.model))
-    (directory.model / "README.md").write_text(model_card(plan), encoding="utf-8")
+    _write_card(plan, directory)
 
 
-def model_card(plan: Plan) -> str:
-    """The model card: what it is, how it was trained, and that it is no more than that."""
-    steps = plan.config.get("max_steps", -1)
-    return f"""---
-library_name: transformers
-tags: [advshape, trl, reinforcement-learning]
----
-# {plan.recipe.name}
-
-{plan.model.name}, trained on the task {plan.task.name} with the advantages of `{plan.objective}`
-({"" if steps <= 0 else f"{steps} steps, "}{plan.prompts_per_batch} prompts x {plan.config["num_generations"]} rollouts
-for each generation). The whole recipe:
-
-```toml
-{plan.recipe.to_toml()}```
-
-Made by [advshape](https://arxiv.org/abs/2510.23049) with TRL's GRPOTrainer. The results stand in `summary.json` beside
-this directory. It was trained for this task alone.
-"""
+def _write_card(plan: Plan, directory: RunDirectory) -> None:
+    """The model card, as far as the run has come."""
+    if is_main_process():
+        (directory.model / "README.md").write_text(model_card(plan, directory.summary()), encoding="utf-8")
 
 
 def _evaluate(when: str, model: Any, tokenizer: Any, plan: Plan, directory: RunDirectory, progress: bool) -> Evaluation:
