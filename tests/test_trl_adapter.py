@@ -456,7 +456,7 @@ def test_the_warning_comes_at_construction(tmp_path):
 def test_the_documentation_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     page = (Path(__file__).parent.parent / "docs" / "trl.md").read_text()
-    example, hook, history = (block.split("```")[0] for block in page.split("```python\n")[1:])
+    example, hook, history, schedule = (block.split("```")[0] for block in page.split("```python\n")[1:])
     names = {"torch": torch}
     exec(example, names)
     assert names["trainer"].state.global_step == 2
@@ -468,3 +468,7 @@ def test_the_documentation_runs(tmp_path, monkeypatch):
     made.train()
     assert len(made.history) == 8
     assert made.history.visits(made.train_dataset["prompt"]).sum() == 12
+    exec(schedule, names)
+    made = names["make_trainer"](args=config(tmp_path, max_steps=2, num_generations=12), **rest)
+    made.train()
+    assert [line["advshape/objective_k"] for line in made.state.log_history[:2]] == [8, 8]
