@@ -1,7 +1,7 @@
 """Parity: two processes draw the same prompts, choose the same rules and end stages at the same step as one.
 
-Rollouts are recorded, see test_trl_processes.py. Its tolerance of 1e-6 is for four steps of rate 0.5; rounding grows over
-three times as many, so the rate here is 0.02.
+Rollouts are recorded, see test_trl_processes.py. Its tolerance of 1e-6 is for four steps of rate 0.5; rounding grows
+over three times as many, so the rate here is 0.02.
 """
 
 import json
