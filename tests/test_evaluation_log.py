@@ -3,13 +3,14 @@
 import gzip
 import json
 import math
+import random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.log import Rollout, RolloutLog, read_rollouts, read_settings, settings_hash
+from advshape.evaluation.log import BLOCK, FAR, KeySet, Rollout, RolloutLog, read_rollouts, read_settings, settings_hash
 
 ROLLOUTS = [
     Rollout("a", 0, "1 2=3:", "1+2", "right", tokens=4, settings="s"),
@@ -51,7 +52,7 @@ def test_recovery_from_a_cut_at_every_byte(tmp_path):
         complete += data[size : size + 1] == b"\n" and size > 0
         assert list(read_rollouts(cut)) == ROLLOUTS[:complete]
         with RolloutLog(cut) as log:
-            assert [rollout.key for rollout in log.rollouts] == [r.key for r in ROLLOUTS[:complete]]
+            assert [rollout.key for rollout in log.read()] == [r.key for r in ROLLOUTS[:complete]]
             log.append(ROLLOUTS[complete:])
         assert cut.read_bytes() == data
 
@@ -124,3 +125,33 @@ def test_settings_are_written_once(tmp_path):
 def test_any_text_survives(completion, reason):
     rollout = Rollout("p", 0, "", completion, "wrong", reason)
     assert Rollout.from_json(json.loads(json.dumps(rollout.to_json()))) == rollout
+
+
+def test_key_set_is_a_set():
+    """Reduction: against a set of tuples, with samples beyond the bits and below 0."""
+    chance = random.Random(5)
+    keys, plain = KeySet(), set()
+    for _ in range(3000):
+        key = (chance.choice("abc"), chance.choice([-1, 0, 1, 63, 64, 65, FAR - 1, FAR, 10**12]), chance.choice("st"))
+        assert (key in keys) == (key in plain)
+        assert keys.add(key) == (key not in plain)
+        plain.add(key)
+        assert len(keys) == len(plain)
+
+
+def test_a_half_line_longer_than_a_block_is_cut(tmp_path):
+    """Recovery: the last line end is looked for from the end, over several blocks."""
+    path = tmp_path / "log.jsonl"
+    with RolloutLog(path) as log:
+        log.append(ROLLOUTS)
+    whole = path.read_bytes()
+    for length in (BLOCK - 1, BLOCK, 6 * BLOCK):
+        path.write_bytes(whole + b'{"problem": "' + b"x" * length)
+        with RolloutLog(path) as log:
+            assert log.repaired == length + 13
+            assert len(log.keys) == len(ROLLOUTS)
+        assert path.read_bytes() == whole
+    path.write_bytes(b"x" * 3 * BLOCK)
+    with RolloutLog(path) as log:
+        assert log.repaired == 3 * BLOCK
+    assert path.read_bytes() == b""

@@ -22,7 +22,7 @@ from advshape.report.charts import BINS, curves_chart, frontier_chart, histogram
 from advshape.report.data import EvaluationData, read_evaluations, read_run
 from advshape.report.export import draw_chart
 from advshape.report.figures import draw_frontier, draw_pass_curves, new_figure, save_figure
-from advshape.report.page import page_charts, save_figures
+from advshape.report.page import page_charts, render, save_figures
 from advshape.report.text import csv_text, short, visible
 
 pytest.importorskip("plotly")
@@ -219,6 +219,36 @@ def test_matplotlib_figures_return_what_they_drew(tmp_path):
         assert path.stat().st_size > 5000
     with pytest.raises(AdvshapeError, match="no curve to draw"):
         draw_pass_curves({})
+
+
+def test_every_temperature_of_a_frontier_has_a_label_of_its_own():
+    """Close points too: no label lies on another one, or on a point of the line."""
+    curves = {}
+    for i, temperature in enumerate((0.2, 0.4, 0.6, 0.8, 1.0, 1.2)):
+        correct = [0, 1, 2, 4, 8, 6, 3, i // 2]
+        curves[temperature] = pass_curve(Counts.of("abcdefgh", correct, [8] * 8))
+    figure, (axes,) = new_figure()
+    draw_frontier({"base": curves}, axes, ks=(1, 8))
+    figure.canvas.draw()
+    assert sorted(label.get_text() for label in axes.texts) == sorted(f"T = {t:g}" for t in curves)
+    boxes = [label.get_window_extent() for label in axes.texts]
+    assert not [1 for i, a in enumerate(boxes) for b in boxes[:i] if a.overlaps(b)]
+    points = axes.transData.transform([[curve.at(1)[0], curve.at(8)[0]] for curve in curves.values()])
+    assert not [1 for box in boxes for point in points if box.contains(*point)]
+
+
+def test_a_large_log_keeps_the_first_rollouts_and_counts_all(tmp_path, monkeypatch):
+    """Reduction: with room for all, all; with less, the first of each problem, and the same counts."""
+    write_log(tmp_path / "rollouts.jsonl", 1, 1.0, 8, 16)
+    (whole,) = read_evaluations(tmp_path / "rollouts.jsonl", "x")
+    assert {len(group) for group in whole.rollouts.values()} == {16}
+    monkeypatch.setattr("advshape.report.data.KEPT", 30_000)
+    (small,) = read_evaluations(tmp_path / "rollouts.jsonl", "x")
+    kept = {len(group) for group in small.rollouts.values()}
+    assert kept == {4}
+    assert all(small.rollouts[p] == group[:4] for p, group in whole.rollouts.items())
+    assert small.counts.totals() == whole.counts.totals()
+    assert "The browser holds the first 4 of 16 rollouts" in render(read_run(tmp_path))
 
 
 def test_figures_are_written_with_their_data(tmp_path):

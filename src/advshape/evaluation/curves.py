@@ -17,7 +17,7 @@ from advshape.passk import pass_at_k
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-__all__ = ["Counts", "PairedDifference", "PassCurve", "paired_difference", "pass_bounds", "pass_curve"]
+__all__ = ["Counts", "PairedDifference", "PassCurve", "count_rollout", "paired_difference", "pass_bounds", "pass_curve"]
 
 WILSON = "Wilson, effective sample size over prompts"
 SIMULTANEOUS = "; a simultaneous band over all k"
@@ -82,11 +82,12 @@ class Counts:
         """Count rollouts by problem, in order of first appearance; settings are not told apart."""
         rows: dict[str, list[int]] = {}
         for rollout in rollouts:
-            row = rows.setdefault(rollout.problem, [0, 0, 0, 0])
-            row[0] += rollout.outcome == "right"
-            row[1] += rollout.outcome != "not_judged"
-            row[2] += rollout.outcome == "not_judged"
-            row[3] += rollout.truncated
+            count_rollout(rows, rollout)
+        return cls.from_rows(rows)
+
+    @classmethod
+    def from_rows(cls, rows: Mapping[str, Sequence[int]]) -> Counts:
+        """Counts from {problem: [right, judged, not judged, truncated]}, as `count_rollout` fills it."""
         table = np.array(list(rows.values()), dtype=np.int64).reshape(-1, 4)
         return cls(tuple(rows), *table.T)
 
@@ -112,6 +113,15 @@ class Counts:
         keep = np.arange(self.prompts)[rows]
         columns = (self.correct, self.judged, self.not_judged, self.truncated)
         return Counts(tuple(self.problems[i] for i in keep), *(c[keep] for c in columns))
+
+
+def count_rollout(rows: dict[str, list[int]], rollout: Rollout) -> None:
+    """Add one rollout to the row of its problem: right, judged, not judged, truncated."""
+    row = rows.setdefault(rollout.problem, [0, 0, 0, 0])
+    row[0] += rollout.outcome == "right"
+    row[1] += rollout.outcome != "not_judged"
+    row[2] += rollout.outcome == "not_judged"
+    row[3] += rollout.truncated
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from advshape.errors import AdvshapeError
 from advshape.evaluation.bars import bar_options
 from advshape.evaluation.log import Rollout, settings_hash
-from advshape.tasks.judging import guarded
+from advshape.tasks.judging import verdicts
+from advshape.tasks.protocol import Verdict
 
 if TYPE_CHECKING:
     from advshape.tasks.protocol import Problem, Task
@@ -144,19 +145,30 @@ def check_rollouts(n: int, temperature: float) -> None:
         )
 
 
-def judged(task: Task, problem: Problem, sample: int, answer: Completion, settings: SamplingSettings) -> Rollout:
-    """The rollout of one completion; a verifier that raises is reported, not passed on."""
-    outcome, reason = "not_judged", answer.refused
-    if not answer.refused:
-        verdict = guarded(lambda item: task.verdict(*item), (problem, answer.text))
-        outcome, reason = verdict.outcome, verdict.reason
+def judged(task: Task, answers: Iterable[tuple[Problem, int, Completion]], settings: SamplingSettings) -> list[Rollout]:
+    """The rollouts of a batch of (problem, sample, completion), in order, judged in parallel where the task can.
+
+    A verifier that raises is reported in that rollout, not passed on; see `advshape.tasks.judging.verdicts`.
+    """
+    batch = list(answers)
+    asked = [(problem, answer.text) for problem, _, answer in batch if not answer.refused]
+    found = iter(verdicts(task, [problem for problem, _ in asked], [text for _, text in asked]))
+    return [
+        _rollout(*one, Verdict("not_judged", one[2].refused) if one[2].refused else next(found), settings)
+        for one in batch
+    ]
+
+
+def _rollout(
+    problem: Problem, sample: int, answer: Completion, verdict: Verdict, settings: SamplingSettings
+) -> Rollout:
     return Rollout(
         problem=problem.id,
         sample=sample,
         prompt=problem.prompt,
         completion=answer.text,
-        outcome=outcome,  # type: ignore[arg-type]
-        reason=reason,
+        outcome=verdict.outcome,
+        reason=verdict.reason,
         tokens=answer.tokens,
         truncated=not answer.ended,
         temperature=settings.temperature,

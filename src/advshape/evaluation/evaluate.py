@@ -6,67 +6,71 @@ and the same call on a finished log samples nothing.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from advshape.errors import AdvshapeError
+from advshape.evaluation.collect import Sums, chosen_problems, collect, evaluation_paths, ordered
 from advshape.evaluation.curves import Counts, PassCurve, pass_bounds, pass_curve
 from advshape.evaluation.engine import Engine, SamplingFailed, SamplingSettings, check_rollouts
-from advshape.evaluation.log import Rollout, RolloutLog
+from advshape.evaluation.log import Rollout
 from advshape.evaluation.sampling import LocalModel
 from advshape.evaluation.server import ServedModel, Server
 from advshape.evaluation.verifier import package_versions, task_identity, verifier_version
 
 if TYPE_CHECKING:
-    from advshape.tasks.protocol import Problem, Task
+    from advshape.tasks.protocol import Task
 
 __all__ = ["Evaluation", "evaluate", "evaluate_temperatures", "evaluation_paths", "frontier", "open_engine"]
 
 FRONTIER = (1, 64)
 """The two k of a frontier over temperatures; the second is the largest that all have where that is less."""
 
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EISDIR,
-        errno.ENOTDIR)  # fmt: skip
-
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """One evaluation: counts by prompt, the pass@k curve, the settings, and all rollouts.
+    """One evaluation: counts by prompt, the pass@k curve, the settings, and where its rollouts are.
 
     Attributes:
         counts: right, judged, not judged and truncated rollouts by prompt.
         curve: pass@k at powers of two with intervals over prompts.
         settings: sampling settings, engine and verifier with versions.
-        rollouts: the rollouts in the order of the problems.
         n: rollouts sampled per prompt.
         problems: how the problems were chosen: split, count and seed.
         versions: of advshape, and of the package that the task comes from.
+        read: gives the rollouts anew, streamed: from the log, or from memory where none was written.
+        mean_tokens: of the rollouts whose tokens are known.
+        reasons: {why a rollout was not judged: how often}.
         notes: what the reader should know beside the numbers.
     """
 
     counts: Counts
     curve: PassCurve
     settings: SamplingSettings
-    rollouts: Sequence[Rollout]
     n: int
     problems: Mapping[str, Any]
     versions: Mapping[str, str]
+    read: Callable[[], Iterable[Rollout]]
+    mean_tokens: float | None = None
+    reasons: Mapping[str, int] = field(default_factory=dict)
     notes: Sequence[str] = ()
+
+    @property
+    def rollouts(self) -> list[Rollout]:
+        """All rollouts, in the order of the problems; read anew at each use."""
+        place = {problem: row for row, problem in enumerate(self.counts.problems)}
+        return sorted(self.read(), key=lambda rollout: (place[rollout.problem], rollout.sample))
 
     def to_json(self) -> dict[str, Any]:
         """The summary: everything but the rollouts; plain lists and numbers."""
         ks, lowest, highest = pass_bounds(self.counts)
         histogram = Counter(zip(self.counts.correct.tolist(), self.counts.judged.tolist(), strict=True))
-        known = [rollout.tokens for rollout in self.rollouts if rollout.tokens]
-        reasons = Counter(rollout.reason for rollout in self.rollouts if rollout.outcome == "not_judged")
         return {
             "n": self.n,
             "prompts": self.counts.prompts,
@@ -75,11 +79,11 @@ class Evaluation:
             "versions": dict(self.versions),
             "notes": list(self.notes),
             "outcomes": self.counts.totals(),
-            "not_judged_reasons": dict(reasons.most_common(10)),
+            "not_judged_reasons": dict(Counter(self.reasons).most_common(10)),
             "curve": self.curve.to_json(),
             "bounds": {"ks": ks.tolist(), "all_wrong": lowest.tolist(), "all_right": highest.tolist()},
             "histogram": [{"correct": c, "judged": j, "prompts": m} for (c, j), m in sorted(histogram.items())],
-            "mean_tokens": sum(known) / len(known) if known else None,
+            "mean_tokens": self.mean_tokens,
         }
 
 
@@ -124,7 +128,7 @@ def evaluate(
     """
     check_rollouts(n, temperature)
     check_request(count, batch_size, out)
-    problems = _problems(task, split, count, problems_seed)
+    problems = chosen_problems(task, split, count, problems_seed)
     engine = open_engine(model, tokenizer, batch_size)
     settings = SamplingSettings(
         task=task_identity(task),
@@ -135,16 +139,19 @@ def evaluate(
         verifier=verifier_version(task),
         **vars(engine.identity),
     )
-    rollouts, beside = _collect(engine, task, problems, n, settings, out, progress)
-    counts = Counts.from_rollouts(rollouts)
+    read, beside = collect(engine, task, problems, n, settings, out, progress)
+    sums = Sums()
+    counts = ordered(Counts.from_rollouts(sums.passing(read())), problems)
     result = Evaluation(
         counts=counts,
         curve=pass_curve(counts, confidence=confidence),
         settings=settings,
-        rollouts=rollouts,
         n=n,
         problems={"split": split, "count": len(problems), "seed": problems_seed},
         versions=package_versions(task),
+        read=read,
+        mean_tokens=sums.tokens / sums.known if sums.known else None,
+        reasons=sums.reasons,
         notes=[*engine.notes, *_remarks(counts, settings), *beside],
     )
     if out is not None:
@@ -194,20 +201,6 @@ def open_engine(model: Any, tokenizer: Any = None, batch_size: int = 1024) -> En
     return model if isinstance(model, Engine) else LocalModel(model, tokenizer, batch_size)
 
 
-def evaluation_paths(out: str | os.PathLike[str]) -> tuple[Path, Path]:
-    """(rollout log, summary) of an evaluation written to a folder or to a file `NAME.jsonl`.
-
-    >>> [path.as_posix() for path in evaluation_paths("runs/a")]
-    ['runs/a/rollouts.jsonl', 'runs/a/summary.json']
-    >>> [path.as_posix() for path in evaluation_paths("runs/before.jsonl")]
-    ['runs/before.jsonl', 'runs/before.summary.json']
-    """
-    path = Path(out)
-    if path.suffix == ".jsonl":
-        return path, path.with_suffix(".summary.json")
-    return path / "rollouts.jsonl", path / "summary.json"
-
-
 def check_request(count: int, batch_size: int, out: str | os.PathLike[str] | None) -> None:
     """Raise when the request cannot come to a number, or its folder belongs to something else than evaluations.
 
@@ -242,74 +235,6 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
         with suppress(OSError):
             part.unlink()
         raise SamplingFailed(f"cannot write {path}: {error.strerror}; the rollouts are in the log") from error
-
-
-def _problems(task: Task, split: Literal["train", "heldout"], count: int, seed: int) -> Sequence[Problem]:
-    """The problems, as many as were asked for, with distinct ids."""
-    problems = task.problems(split, count, seed)
-    if len(problems) < count:
-        raise AdvshapeError(f"the task {task.name!r} gave {len(problems)} problems, asked for {count}; ask for fewer")
-    twice = [name for name, times in Counter(problem.id for problem in problems).items() if times > 1]
-    if twice:
-        raise AdvshapeError(f"the task {task.name!r} gave problem {twice[0]!r} more than once; ids must be distinct")
-    return problems
-
-
-def _collect(
-    engine: Engine,
-    task: Task,
-    problems: Sequence[Problem],
-    n: int,
-    settings: SamplingSettings,
-    out: str | os.PathLike[str] | None,
-    progress: bool,
-) -> tuple[list[Rollout], list[str]]:
-    """(rollouts 0..n-1 of each problem in order, remarks on the log): those of the log, and those sampled now."""
-    sample = partial(engine.sample, task, problems, n=n, settings=settings, progress=progress)
-    if out is None:
-        found = [r for batch in sample(skip=set()) for r in batch]
-        return _wanted(found, problems, n, settings), []
-    path = evaluation_paths(out)[0]
-    written = 0
-    try:
-        with RolloutLog(path) as log:
-            log.describe(settings.to_json())
-            skip = {(problem, sample) for problem, sample, name in log.keys if name == settings.hash}
-            written = len(skip)
-            for batch in sample(skip=skip):
-                log.append(batch)
-                written += len(batch)
-            found, others = log.rollouts, _others(log.settings.values(), settings)
-    except SamplingFailed as error:
-        raise SamplingFailed(
-            f"{error}. {written} rollouts are in {path}: the same command goes on from there"
-        ) from error
-    except OSError as error:
-        if error.errno not in DISK:
-            raise
-        raise SamplingFailed(
-            f"cannot write {path}: {error.strerror}. The rollouts that are in it ({written} or more) stay readable;"
-            " mend that and give the same command again: it goes on from there"
-        ) from error
-    return _wanted(found, problems, n, settings), [f"{path} also holds rollouts of {others}"] if others else []
-
-
-def _others(logged: Iterable[Mapping[str, Any]], settings: SamplingSettings) -> str:
-    """What else a log holds, other temperatures apart: those are meant to lie side by side."""
-    own = settings.to_json()
-    differing = [{key for key in own if key != "temperature" and s.get(key) != own[key]} for s in logged]
-    names = sorted(set().union(*differing))
-    found = sum(map(bool, differing))
-    return f"{found} other settings ({', '.join(names)}); they are kept, and not counted here" if found else ""
-
-
-def _wanted(
-    rollouts: Sequence[Rollout], problems: Sequence[Problem], n: int, settings: SamplingSettings
-) -> list[Rollout]:
-    """The rollouts of these settings and problems, in order of problem and sample."""
-    place = {problem.id: row for row, problem in enumerate(problems)}
-    wanted = [r for r in rollouts if r.settings == settings.hash and r.problem in place and r.sample < n]
-    return sorted(wanted, key=lambda r: (place[r.problem], r.sample))
 
 
 def _remarks(counts: Counts, settings: SamplingSettings) -> list[str]:

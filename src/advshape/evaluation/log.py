@@ -19,12 +19,15 @@ from typing import IO, Any, Literal
 
 from advshape.errors import AdvshapeError
 
-__all__ = ["Key", "Rollout", "RolloutLog", "read_rollouts", "read_settings", "settings_hash"]
+__all__ = ["Key", "KeySet", "Rollout", "RolloutLog", "read_rollouts", "read_settings", "settings_hash"]
 
 Outcome = Literal["right", "wrong", "not_judged"]
 Key = tuple[str, int, str]
 REQUIRED = ("problem", "sample", "prompt", "completion", "outcome")
 OUTCOMES = ("right", "wrong", "not_judged")
+BLOCK = 2**16
+FAR = 2**16
+"""Sample indices from here on are kept in a set, not as bits."""
 
 
 @dataclass(frozen=True)
@@ -104,13 +107,49 @@ def settings_hash(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+class KeySet:
+    """Keys of rollouts, a bit for each: a log of millions of rollouts takes a few megabytes.
+
+    >>> keys = KeySet()
+    >>> keys.add(("p", 0, "")), keys.add(("p", 0, "")), ("p", 1, "") in keys, len(keys)
+    (True, False, False, 1)
+    """
+
+    def __init__(self) -> None:
+        self._bits: dict[tuple[str, str], int] = {}
+        self._far: set[Key] = set()
+        self._count = 0
+
+    def add(self, key: Key) -> bool:
+        """Whether the key is new."""
+        if key in self:
+            return False
+        problem, sample, settings = key
+        if 0 <= sample < FAR:
+            place = (problem, settings)
+            self._bits[place] = self._bits.get(place, 0) | 1 << sample
+        else:
+            self._far.add(key)
+        self._count += 1
+        return True
+
+    def __contains__(self, key: Key) -> bool:
+        problem, sample, settings = key
+        if 0 <= sample < FAR:
+            return bool(self._bits.get((problem, settings), 0) >> sample & 1)
+        return key in self._far
+
+    def __len__(self) -> int:
+        return self._count
+
+
 def read_rollouts(path: str | os.PathLike[str]) -> Iterator[Rollout]:
     """The rollouts of a log (`.jsonl` or `.jsonl.gz`), streamed in the order of the file.
 
     A last line without line end that is no complete JSON is left out: its writer is at work or has crashed.
     Raises AdvshapeError with file and line for any other broken line and for a key that occurs twice.
     """
-    seen: set[Key] = set()
+    seen = KeySet()
     for number, line in _lines(Path(path)):
         if line.get("kind") == "settings":
             continue
@@ -118,27 +157,27 @@ def read_rollouts(path: str | os.PathLike[str]) -> Iterator[Rollout]:
             rollout = Rollout.from_json(line)
         except AdvshapeError as error:
             raise AdvshapeError(f"{path}, line {number}: {error}") from error
-        if rollout.key in seen:
+        if not seen.add(rollout.key):
             raise AdvshapeError(
                 f"{path}, line {number}: problem {rollout.problem!r}, sample {rollout.sample}, settings"
                 f" {rollout.settings!r} occurs a second time; a log holds each rollout once"
             )
-        seen.add(rollout.key)
         yield rollout
 
 
 def read_settings(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
     """What each hash of a log stands for: {hash: settings}."""
-    lines = (line for _, line in _lines(Path(path)) if line.get("kind") == "settings")
+    lines = (line for _, line in _lines(Path(path), b'"kind"') if line.get("kind") == "settings")
     return {line["hash"]: line["settings"] for line in lines}
 
 
-def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _lines(path: Path, only: bytes = b"") -> Iterator[tuple[int, dict[str, Any]]]:
+    """(number, object) of the lines that hold these bytes."""
     if not path.is_file():
         raise AdvshapeError(f"there is no rollout log {path}; `advshape evaluate` writes one")
     with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
         for number, raw in enumerate(file, start=1):
-            if not raw.strip():
+            if only not in raw or not raw.strip():
                 continue
             where = f"{path}, line {number}"
             try:
@@ -156,7 +195,7 @@ class RolloutLog:
     """A log opened for appending; use it in a `with` block.
 
     Opening removes a half-written last line and reads the keys that are there, so that a run goes on where it
-    stopped: `missing` says what is left to sample.
+    stopped: `missing` says what is left to sample. The rollouts themselves stay in the file: `read` streams them.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "rollouts.jsonl"
@@ -173,12 +212,13 @@ class RolloutLog:
         try:
             _lock(self._file, self.path)
             self.repaired = _cut_half_line(self.path)
-            self.rollouts = list(read_rollouts(self.path))
+            self.keys = KeySet()
+            for rollout in self.read():
+                self.keys.add(rollout.key)
             self.settings = read_settings(self.path)
         except BaseException:
             self._file.close()
             raise
-        self.keys = {rollout.key for rollout in self.rollouts}
 
     def __enter__(self) -> RolloutLog:
         return self
@@ -204,11 +244,13 @@ class RolloutLog:
         """Write rollouts and hand them to the operating system; a key that is already there is an error."""
         fresh = list(rollouts)
         for rollout in fresh:
-            if rollout.key in self.keys:
+            if not self.keys.add(rollout.key):
                 raise AdvshapeError(f"{self.path}: rollout {rollout.key} is already in the log")
-            self.keys.add(rollout.key)
         self._write([rollout.to_json() for rollout in fresh])
-        self.rollouts.extend(fresh)
+
+    def read(self) -> Iterator[Rollout]:
+        """The rollouts that are in the log by now, streamed."""
+        return read_rollouts(self.path)
 
     def _write(self, lines: Iterable[Mapping[str, Any]]) -> None:
         # ensure_ascii also escapes lone surrogates and U+2028, which break lines or encodings elsewhere.
@@ -231,15 +273,19 @@ def _lock(file: IO[bytes], path: Path) -> None:
 
 def _cut_half_line(path: Path) -> int:
     """Remove what follows the last line end, unless it is a complete line; returns the bytes removed."""
-    data = path.read_bytes()
-    tail = data[data.rfind(b"\n") + 1 :]
-    if not tail:
-        return 0
     with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        tail, length = b"", BLOCK
+        while b"\n" not in tail and len(tail) < size:  # from the end: a log may be larger than the memory
+            file.seek(max(0, size - length))
+            tail, length = file.read(), 4 * length
+        tail = tail[tail.rfind(b"\n") + 1 :]
+        if not tail:
+            return 0
         try:
             json.loads(tail)
         except ValueError:
-            file.truncate(len(data) - len(tail))
+            file.truncate(size - len(tail))
             return len(tail)
         file.seek(0, os.SEEK_END)
         file.write(b"\n")

@@ -126,11 +126,8 @@ class LocalModel:
                 batch = [(problems[row], sample) for row, sample in pairs[span]]
                 rows = [tokens[row] for row, _ in pairs[span]]
                 answers = _generate(self.model, self.tokenizer, rows, settings, batch)
-                fresh = [
-                    judged(task, problem, sample, answer, settings)
-                    for (problem, sample), answer, old in zip(batch, answers, exists[span], strict=True)
-                    if not old
-                ]
+                asked = zip(batch, answers, exists[span], strict=True)
+                fresh = judged(task, [(*pair, answer) for pair, answer, old in asked if not old], settings)
                 yield fresh
                 on(len(fresh))
 

@@ -190,15 +190,15 @@ class ServedModel:
         done = total - sum(len(samples) for _, samples in jobs)
         title = f"sampling at temperature {settings.temperature:g}"
         with progress_bar(total, done, progress, title) as on, self.server.transport() as transport:
-            for (row, samples), answers in self._answers(transport, jobs, problems, settings):
-                pairs = zip(samples, answers, strict=True)
-                yield [judged(task, problems[row], sample, answer, settings) for sample, answer in pairs]
-                on(len(samples))
+            for came in self._answers(transport, jobs, problems, settings):
+                fresh = judged(task, [(problems[row], sample, answer) for row, sample, answer in came], settings)
+                yield fresh
+                on(len(fresh))
 
     def _answers(
         self, transport: Transport, jobs: deque[Job], problems: Sequence[Problem], settings: SamplingSettings
-    ) -> Iterator[tuple[Job, list[Completion]]]:
-        """The answers to all jobs as they come, as many requests at once as are allowed."""
+    ) -> Iterator[list[tuple[int, int, Completion]]]:
+        """(row, sample, answer) of all jobs as they come, as many requests at once as are allowed."""
         waiting: dict[Future[list[Completion]], Job] = {}
         failed: dict[int, Exception] = {}
         streak: set[int] = set()
@@ -209,6 +209,8 @@ class ServedModel:
                 if row not in failed:
                     work = self._request(transport, problems[row], samples[0], len(samples), settings)
                     waiting[transport.submit(work)] = row, samples
+            came: list[tuple[int, int, Completion]] = []
+            broken: BaseException | None = None
             for future in wait(waiting, return_when=FIRST_COMPLETED).done:
                 row, samples = waiting.pop(future)
                 error = future.exception()
@@ -217,14 +219,18 @@ class ServedModel:
                     if len(answers) < len(samples):
                         jobs.appendleft((row, samples[len(answers) :]))
                     streak.clear()
-                    yield (row, samples[: len(answers)]), answers
+                    came += [(row, sample, answer) for sample, answer in zip(samples, answers, strict=False)]
                 elif self._takes_one_only(error, samples):
                     jobs.appendleft((row, samples))
                 elif isinstance(error, Refused | Unanswered):
                     failed.setdefault(row, error)
                     streak.add(row)
                 else:
-                    raise error
+                    broken = error
+            if came:
+                yield came
+            if broken is not None:
+                raise broken
             if any(_is_fatal(error) for error in failed.values()) or len(streak) >= patience > 0:
                 break
         if failed:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import hashlib
-import inspect
 import json
+import re
+import sys
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from advshape.tasks.protocol import Task
 
-__all__ = ["package_versions", "task_identity", "verifier_version"]
+__all__ = ["package_versions", "task_identity", "verifier_sources", "verifier_version"]
 
 LONGEST = 300
 """Characters of parameters that a log spells out; longer ones stand there as a digest."""
+DOTTED = re.compile(r"\b[^\W\d]\w*(?:\.[^\W\d]\w*)+")
 
 
 def task_identity(task: Task) -> str:
@@ -36,19 +41,60 @@ def task_identity(task: Task) -> str:
 
 
 def verifier_version(task: Task) -> str:
-    """Class of the verifier, 8 hex digits of its module's source, and the version of a package that it calls.
+    """Class of the verifier, 8 hex digits of its source, and the version of a package that it calls.
 
-    A changed verifier so gets other settings: its verdicts never mix with those of the old one.
+    The source is its module's, with all modules of the same package that this one needs: imported, or named in a
+    text, as workers and what runs in a sandbox are. A changed verifier so gets other settings: its verdicts never
+    mix with those of the old one.
     """
     kind = type(task)
-    module = inspect.getmodule(kind)
-    try:
-        source = inspect.getsource(module) if module is not None else ""
-    except OSError:
-        source = ""
+    source = "".join(f"{name}\n{text}" for name, text in sorted(verifier_sources(kind.__module__).items()))
     others = [f"{name} {number}" for name, number in package_versions(task).items() if name != "advshape"]
     parts = [f"{kind.__module__}.{kind.__qualname__}", _digest(source) if source else "", *others]
     return " ".join(part for part in parts if part)
+
+
+def verifier_sources(module: str) -> dict[str, str]:
+    """{module: source} of a module and of those that it needs from its own top-level package or, outside of any
+    package, from its own folder. Without a source file: empty.
+
+    >>> list(verifier_sources("advshape.tasks.maths_worker"))
+    ['advshape.tasks.maths_worker']
+    """
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if not file or not file.endswith(".py"):
+        return {}
+    depth = module.count(".") + (Path(file).name == "__init__.py")
+    root = Path(file).parents[depth]
+    inside = module.partition(".")[0] + "." if depth else ""
+    found: dict[str, str] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        path = root.joinpath(*name.split(".")).with_suffix(".py")
+        if name in found or not name.startswith(inside) or not path.is_file():
+            continue
+        found[name] = path.read_text(encoding="utf-8", errors="replace")
+        waiting += _named_modules(name, found[name])
+    return found
+
+
+def _named_modules(module: str, source: str) -> Iterator[str]:
+    """Modules that a source imports, or names with their dots in a text."""
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except (SyntaxError, ValueError):
+        return
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = module.split(".")[: -node.level] if node.level else []
+            package = ".".join([*parents, *([node.module] if node.module else [])])
+            yield package
+            yield from (f"{package}.{alias.name}".lstrip(".") for alias in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from DOTTED.findall(node.value)
 
 
 def package_versions(task: Task) -> dict[str, str]:

@@ -10,16 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.curves import Counts, PairedDifference, PassCurve, paired_difference, pass_curve
+from advshape.evaluation.curves import Counts, PairedDifference, PassCurve, count_rollout, paired_difference, pass_curve
 from advshape.evaluation.log import Rollout, read_rollouts, read_settings
 from advshape.report.text import short
 
-__all__ = ["EvaluationData", "ReportData", "read_evaluations", "read_json", "read_run", "warning_signs"]
+__all__ = ["EvaluationData", "ReportData", "most_rollouts", "read_evaluations", "read_json", "read_run",
+           "warning_signs"]  # fmt: skip
+
+KEPT = 64_000_000
+"""Characters of rollouts that are held for a page, 500 for each rollout included; a page shows far fewer."""
 
 
 @dataclass(frozen=True, eq=False)
 class EvaluationData:
-    """One evaluation: its label, its rollouts by problem, counts, curve and sampling settings."""
+    """One evaluation: its label, counts, curve and sampling settings, and the first rollouts of each problem: all of
+    them, or as many as `KEPT` characters allow."""
 
     label: str
     rollouts: Mapping[str, Sequence[Rollout]]
@@ -32,12 +37,46 @@ class EvaluationData:
     def of(
         cls, label: str, rollouts: Iterable[Rollout], settings: Mapping[str, Any], path: Path | None = None
     ) -> EvaluationData:
-        """Group rollouts by problem, count them and draw the curve."""
-        groups: dict[str, list[Rollout]] = {}
+        """Count rollouts, keep the first of each problem, and draw the curve."""
+        shelf = Kept()
         for rollout in rollouts:
-            groups.setdefault(rollout.problem, []).append(rollout)
-        counts = Counts.from_rollouts(rollout for group in groups.values() for rollout in group)
-        return cls(label, groups, counts, pass_curve(counts), settings, path)
+            shelf.add(rollout)
+        return shelf.evaluation(label, settings, path)
+
+
+class Kept:
+    """Counts all rollouts that stream past and keeps the first of each problem, fewer where they are long or many."""
+
+    def __init__(self) -> None:
+        self.first: Rollout | None = None
+        self._rows: dict[str, list[int]] = {}
+        self._groups: dict[str, list[Rollout]] = {}
+        self._size = 0
+        self._most = 2**62
+
+    def add(self, rollout: Rollout) -> None:
+        """Count one rollout, and keep it if there is room."""
+        self.first = self.first or rollout
+        count_rollout(self._rows, rollout)
+        group = self._groups.setdefault(rollout.problem, [])
+        if len(group) >= self._most:
+            return
+        group.append(rollout)
+        self._size += _size(rollout)
+        while self._size > KEPT and self._most > 1:
+            self._most = max(1, max(map(len, self._groups.values())) // 2)
+            for kept in self._groups.values():
+                del kept[self._most :]
+            self._size = sum(_size(rollout) for kept in self._groups.values() for rollout in kept)
+
+    def evaluation(self, label: str, settings: Mapping[str, Any], path: Path | None) -> EvaluationData:
+        """What was counted and kept."""
+        counts = Counts.from_rows(self._rows)
+        return EvaluationData(label, self._groups, counts, pass_curve(counts), settings, path)
+
+
+def _size(rollout: Rollout) -> int:
+    return len(rollout.completion) + len(rollout.reason) + len(rollout.prompt) + 500
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,20 +160,26 @@ def read_evaluations(log: str | os.PathLike[str], label: str) -> list[Evaluation
     path = Path(log)
     described = read_settings(path)
     summaries = _summaries(path)
-    groups: dict[str, list[Rollout]] = {}
+    groups: dict[str, Kept] = {}
     for rollout in read_rollouts(path):
-        groups.setdefault(rollout.settings, []).append(rollout)
+        groups.setdefault(rollout.settings, Kept()).add(rollout)
     if not groups:
         raise AdvshapeError(f"{path} holds no rollouts")
     found: list[EvaluationData] = []
-    for name, rollouts in groups.items():
-        own = {"temperature": rollouts[0].temperature, "seed": rollouts[0].seed, **described.get(name, {})}
+    for name, kept in groups.items():
+        assert kept.first is not None
+        own = {"temperature": kept.first.temperature, "seed": kept.first.seed, **described.get(name, {})}
         settings = {**summaries.get(name, {}), **own}
         full = label if len(groups) == 1 else f"{label}, T={settings['temperature']:g}"
         if full in (other.label for other in found):
             full = f"{full} ({name})"
-        found.append(EvaluationData.of(full, rollouts, settings, path))
+        found.append(kept.evaluation(full, settings, path))
     return found
+
+
+def most_rollouts(item: EvaluationData) -> int:
+    """The most rollouts that a problem has, kept or not."""
+    return int((item.counts.judged + item.counts.not_judged).max(initial=0))
 
 
 def _summaries(log: Path) -> dict[str, dict[str, Any]]:

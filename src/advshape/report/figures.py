@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,8 @@ def draw_frontier(
         data = FrontierData(label, temperatures, x, y, np.stack(x_ends, 1), np.stack(y_ends, 1))
         drawn.append(data)
         _draw_one_frontier(axes, data, colours[i % len(colours)], MARKERS[i % len(MARKERS)])
+    axes.autoscale_view()
+    _label_temperatures(axes, drawn, colours)
     axes.set_xlabel(f"pass@{ks[0]}")
     axes.set_ylabel(f"pass@{ks[1]}")
     _finish(axes)
@@ -161,16 +164,38 @@ def _draw_one_frontier(axes: Any, data: FrontierData, colour: str, marker: str) 
     axes.hlines(data.y, *data.x_interval.T, **whiskers)
     axes.vlines(data.x, *data.y_interval.T, **whiskers)
     axes.plot(data.x, data.y, color=colour, marker=marker, markersize=5, label=data.label)
-    ends = {0, len(data.temperatures) - 1}
-    for i in ends:
-        axes.annotate(
-            f"T={data.temperatures[i]:g}",
-            (data.x[i], data.y[i]),
-            textcoords="offset points",
-            xytext=(5, 5),
-            fontsize=7,
-            color=colour,
-        )
+
+
+AROUND = [(5, 6), (-5, 6), (-5, -6), (5, -6), (0, 8), (0, -8), (7, 0), (-7, 0)]
+"""Where a label may stand beside its point, in points, the text's near side at the offset."""
+
+
+def _label_temperatures(axes: Any, drawn: Sequence[FrontierData], colours: Sequence[str]) -> None:
+    """The temperature beside every point, on the side that is farthest from lines, points and earlier labels."""
+    from matplotlib.patheffects import withStroke
+
+    scale = axes.figure.dpi / 72
+    points = [axes.transData.transform(np.stack([data.x, data.y], 1)) for data in drawn]
+    taken = np.concatenate([_along(line) for line in points])
+    for i, (data, line) in enumerate(zip(drawn, points, strict=True)):
+        for temperature, point, x, y in zip(data.temperatures, line, data.x, data.y, strict=True):
+            text = f"T = {temperature:g}"
+            reach = np.array([2.2 * len(text), 3.5]) * scale
+            centres = [point + np.array(o) * scale + np.sign(o) * reach
+                       for o in AROUND]  # fmt: skip
+            room = [(np.abs(taken - centre) / reach).max(axis=1).min() for centre in centres]
+            best = int(np.argmax(np.minimum(room, 1.2)))  # the first that is free enough
+            taken = np.concatenate([taken, centres[best] + reach * np.array([[-0.8, 0], [0, 0], [0.8, 0]])])
+            axes.annotate(
+                text, (x, y), (centres[best] - point) / scale, textcoords="offset points", ha="center", va="center",
+                fontsize=7, color=colours[i % len(colours)], path_effects=[withStroke(linewidth=2, foreground="white")],
+            )  # fmt: skip
+
+
+def _along(line: Floats) -> Floats:
+    """Points (P, 2) every few pixels along a line, its corners included."""
+    parts = [np.linspace(a, b, 2 + int(np.hypot(*(b - a)) / 6)) for a, b in pairwise(line)]
+    return np.concatenate([line, *parts])
 
 
 def _axes(axes: Any) -> Any:

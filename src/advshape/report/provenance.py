@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from advshape.evaluation.curves import pass_bounds
-from advshape.report.data import EvaluationData, ReportData
+from advshape.report.data import EvaluationData, ReportData, most_rollouts
 
 __all__ = ["evaluation_facts", "repeat_commands", "versions_of"]
 
@@ -61,7 +61,7 @@ def repeat_commands(data: ReportData) -> list[tuple[str, str]]:
 
 def _evaluate_command(item: EvaluationData) -> str:
     settings = item.settings
-    options = {"-n": max(map(len, item.rollouts.values())), "--count": settings.get("problems count")}
+    options = {"-n": most_rollouts(item), "--count": settings.get("problems count")}
     options |= {f"--{name.replace('_', '-')}": settings.get(name) for name in ("temperature", "top_p", "seed")}
     options["--max-new-tokens"] = settings.get("max_new_tokens")
     words = ["advshape", "evaluate", str(settings["model"]), "--task", _task_name(str(settings.get("task", "NAME")))]

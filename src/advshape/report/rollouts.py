@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from advshape.evaluation.log import Rollout
-from advshape.report.data import EvaluationData, ReportData
+from advshape.report.data import EvaluationData, ReportData, most_rollouts
 from advshape.report.text import prompt_text
 
 __all__ = ["browser"]
@@ -59,11 +59,12 @@ def _evaluation_source(items: Sequence[EvaluationData], budget: int, shelf: Shel
     """Groups are prompts; each has its counts in every evaluation and its rollouts, the first by sample index."""
     every = [rollout for item in items for group in item.rollouts.values() for rollout in group]
     size = sum(min(len(r.completion), LONGEST) + 12 for r in every)
-    most = max(len(group) for item in items for group in item.rollouts.values())
-    shown = most if size <= budget else max(1, int(most * budget / size))
+    kept = max(len(group) for item in items for group in item.rollouts.values())
+    most = max(most_rollouts(item) for item in items)
+    shown = kept if size <= budget else max(1, int(kept * budget / size))
     if shown < most:
         shelf.notes.append(
-            f"The browser holds the first {shown} of {most} rollouts of each prompt, to keep the page small;"
+            f"The browser holds the first {shown} of {most:,} rollouts of each prompt, to keep the page small;"
             " all counts are over all rollouts."
         )
     rows = [{problem: i for i, problem in enumerate(item.counts.problems)} for item in items]

@@ -1,0 +1,129 @@
+"""Sampling into a log and reading it back, streamed: no more is held in memory than keys and sums."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from advshape.errors import AdvshapeError
+from advshape.evaluation.curves import Counts
+from advshape.evaluation.engine import Engine, SamplingFailed, SamplingSettings
+from advshape.evaluation.log import Rollout, RolloutLog, read_rollouts
+
+if TYPE_CHECKING:
+    from advshape.tasks.protocol import Problem, Task
+
+__all__ = ["Sums", "chosen_problems", "collect", "evaluation_paths", "ordered"]
+
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EISDIR,
+        errno.ENOTDIR)  # fmt: skip
+
+
+def evaluation_paths(out: str | os.PathLike[str]) -> tuple[Path, Path]:
+    """(rollout log, summary) of an evaluation written to a folder or to a file `NAME.jsonl`.
+
+    >>> [path.as_posix() for path in evaluation_paths("runs/a")]
+    ['runs/a/rollouts.jsonl', 'runs/a/summary.json']
+    >>> [path.as_posix() for path in evaluation_paths("runs/before.jsonl")]
+    ['runs/before.jsonl', 'runs/before.summary.json']
+    """
+    path = Path(out)
+    if path.suffix == ".jsonl":
+        return path, path.with_suffix(".summary.json")
+    return path / "rollouts.jsonl", path / "summary.json"
+
+
+def chosen_problems(task: Task, split: Literal["train", "heldout"], count: int, seed: int) -> Sequence[Problem]:
+    """The problems, as many as were asked for, with distinct ids."""
+    problems = task.problems(split, count, seed)
+    if len(problems) < count:
+        raise AdvshapeError(f"the task {task.name!r} gave {len(problems)} problems, asked for {count}; ask for fewer")
+    twice = [name for name, times in Counter(problem.id for problem in problems).items() if times > 1]
+    if twice:
+        raise AdvshapeError(f"the task {task.name!r} gave problem {twice[0]!r} more than once; ids must be distinct")
+    return problems
+
+
+def collect(
+    engine: Engine,
+    task: Task,
+    problems: Sequence[Problem],
+    n: int,
+    settings: SamplingSettings,
+    out: str | os.PathLike[str] | None,
+    progress: bool,
+) -> tuple[Callable[[], Iterator[Rollout]], list[str]]:
+    """(what gives rollouts 0..n-1 of each problem, those that were there and those sampled now; remarks on the log)."""
+    sample = partial(engine.sample, task, problems, n=n, settings=settings, progress=progress)
+    wanted = partial(_wanted, ids={problem.id for problem in problems}, n=n, settings=settings)
+    if out is None:
+        found = [r for batch in sample(skip=set()) for r in batch]
+        return lambda: wanted(found), []
+    path = evaluation_paths(out)[0]
+    written = 0
+    try:
+        with RolloutLog(path) as log:
+            log.describe(settings.to_json())
+            name = settings.hash
+            skip = {(p.id, i) for p in problems for i in range(n) if (p.id, i, name) in log.keys}
+            written = len(skip)
+            for batch in sample(skip=skip):
+                log.append(batch)
+                written += len(batch)
+            others = _others(log.settings.values(), settings)
+    except SamplingFailed as error:
+        raise SamplingFailed(
+            f"{error}. {written} rollouts are in {path}: the same command goes on from there"
+        ) from error
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        raise SamplingFailed(
+            f"cannot write {path}: {error.strerror}. The rollouts that are in it ({written} or more) stay readable;"
+            " mend that and give the same command again: it goes on from there"
+        ) from error
+    return lambda: wanted(read_rollouts(path)), [f"{path} also holds rollouts of {others}"] if others else []
+
+
+def _others(logged: Iterable[Mapping[str, Any]], settings: SamplingSettings) -> str:
+    """What else a log holds, other temperatures apart: those are meant to lie side by side."""
+    own = settings.to_json()
+    differing = [{key for key in own if key != "temperature" and s.get(key) != own[key]} for s in logged]
+    names = sorted(set().union(*differing))
+    found = sum(map(bool, differing))
+    return f"{found} other settings ({', '.join(names)}); they are kept, and not counted here" if found else ""
+
+
+def _wanted(rollouts: Iterable[Rollout], ids: Container[str], n: int, settings: SamplingSettings) -> Iterator[Rollout]:
+    """The rollouts of these settings and problems."""
+    return (r for r in rollouts if r.settings == settings.hash and r.problem in ids and r.sample < n)
+
+
+def ordered(counts: Counts, problems: Sequence[Problem]) -> Counts:
+    """Counts in the order of the problems."""
+    place = {problem: row for row, problem in enumerate(counts.problems)}
+    return counts.select([place[problem.id] for problem in problems if problem.id in place])
+
+
+@dataclass
+class Sums:
+    """What is summed over rollouts while they stream past."""
+
+    tokens: int = 0
+    known: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def passing(self, rollouts: Iterable[Rollout]) -> Iterator[Rollout]:
+        """The rollouts, as they are."""
+        for rollout in rollouts:
+            self.tokens += rollout.tokens
+            self.known += rollout.tokens > 0
+            if rollout.outcome == "not_judged":
+                self.reasons[rollout.reason] += 1
+            yield rollout

@@ -1,0 +1,132 @@
+"""Judging a batch: parity with one by one, in order, whoever raises; and what counts as the verifier's source."""
+
+import importlib
+import sys
+import threading
+import time
+
+import pytest
+
+from advshape.errors import AdvshapeError
+from advshape.evaluation.engine import Completion, SamplingSettings, judged
+from advshape.evaluation.verifier import verifier_sources, verifier_version
+from advshape.tasks import Problem, Verdict
+from advshape.tasks.judging import guarded, judge_all
+
+SETTINGS = SamplingSettings(task="sums", seed=3)
+
+
+class OneByOne:
+    """Right where the text is the answer; raises on some texts."""
+
+    name = "sums"
+
+    def problems(self, split, count, seed=0):
+        return [Problem(f"p{i}", f"{i}+{i}=", {"answer": str(2 * i)}) for i in range(count)]
+
+    def verdict(self, problem, completion):
+        if completion == "boom":
+            raise RuntimeError("no verdict")
+        right = completion == problem.data["answer"]
+        return Verdict("right") if right else Verdict("wrong", f"not {completion}")
+
+
+class InParallel(OneByOne):
+    """The same verdicts, four at a time, the first to start the last to end."""
+
+    threads: set[str]
+
+    def __init__(self):
+        self.threads = set()
+
+    def verdicts(self, problems, completions):
+        def slowly(item):
+            self.threads.add(threading.current_thread().name)
+            time.sleep(0.003 * (4 - int(item[0].id[1:]) % 4))
+            return self.verdict(*item)
+
+        return judge_all(slowly, list(zip(problems, completions, strict=True)), 4)
+
+
+def batch():
+    problems = OneByOne().problems("train", 12)
+    texts = ["0", "boom", "4", "5", "", "10", "boom", "14", "1", "18", "20", "x"]
+    return [
+        (problem, i % 3, Completion(text, len(text), i % 5 != 0, "the server stopped it" if i in (2, 11) else "", ""))
+        for i, (problem, text) in enumerate(zip(problems, texts, strict=True))
+    ]
+
+
+def test_parity_of_a_batch_with_one_by_one():
+    task = InParallel()
+    found = judged(task, batch(), SETTINGS)
+    for (problem, sample, answer), rollout in zip(batch(), found, strict=True):
+        verdict = guarded(lambda item: OneByOne().verdict(*item), (problem, answer.text))
+        wanted = ("not_judged", answer.refused) if answer.refused else (verdict.outcome, verdict.reason)
+        assert (rollout.outcome, rollout.reason) == wanted
+        assert rollout.key == (problem.id, sample, SETTINGS.hash)
+        assert (rollout.completion, rollout.truncated) == (answer.text, not answer.ended)
+    assert found == judged(OneByOne(), batch(), SETTINGS)
+    assert [r.outcome for r in found].count("not_judged") == 4
+    assert len(task.threads) > 1
+
+
+def test_nothing_can_be_judged_here_stops_the_work():
+    class Missing(OneByOne):
+        def verdicts(self, problems, completions):
+            raise AdvshapeError("no sandbox here")
+
+    with pytest.raises(AdvshapeError, match="no sandbox here"):
+        judged(Missing(), batch(), SETTINGS)
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package of a user: the task imports one module relatively, and names a worker in a text."""
+    files = {"__init__.py": "", "rules.py": "LIMIT = 1\n", "unused.py": "", "sub/__init__.py": "",
+             "sub/worker.py": "import usertasks.deep\n", "deep.py": "",
+             "task.py":
+             "from .rules import LIMIT\nWORKER = 'run usertasks.sub.worker'\nclass Sums: name = 'sums'\n"}  # fmt: skip
+    for name, text in files.items():
+        path = tmp_path / "usertasks" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path / "usertasks", importlib.import_module("usertasks.task").Sums()
+    for name in [name for name in sys.modules if name.startswith("usertasks")]:
+        del sys.modules[name]
+
+
+def test_the_verifier_is_all_its_source(package):
+    folder, task = package
+    assert sorted(verifier_sources("usertasks.task")) == [
+        "usertasks.deep", "usertasks.rules", "usertasks.sub.worker", "usertasks.task"]  # fmt: skip
+    seen = {verifier_version(task)}
+    for name in ("rules.py", "deep.py", "sub/worker.py", "task.py"):
+        with (folder / name).open("a") as file:
+            file.write("# changed\n")
+        seen.add(verifier_version(task))
+    assert len(seen) == 5
+    (folder / "unused.py").write_text("# changed\n")
+    assert verifier_version(task) in seen
+
+
+def test_a_lone_module_counts_the_files_beside_it_that_it_imports(tmp_path, monkeypatch):
+    (tmp_path / "lonetask.py").write_text("import json\nimport lonehelper\nclass Sums: name = 'sums'\n")
+    (tmp_path / "lonehelper.py").write_text("")
+    (tmp_path / "other.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("lonetask")
+    assert sorted(verifier_sources("lonetask")) == ["lonehelper", "lonetask"]
+    assert verifier_sources("builtins") == {}
+    for name in ("lonetask", "lonehelper"):
+        del sys.modules[name]
+
+
+def test_what_runs_in_the_sandbox_and_in_workers_counts():
+    importlib.import_module("advshape.tasks.code")
+    importlib.import_module("advshape.tasks.maths")
+    assert {"advshape.tasks.inside.harness", "advshape.tasks.inside.candidate", "advshape.tasks.sandbox"} <= set(
+        verifier_sources("advshape.tasks.code")
+    )
+    assert "advshape.tasks.maths_worker" in verifier_sources("advshape.tasks.maths")
