@@ -135,7 +135,11 @@ def test_plot_shows_the_table(capsys, tmp_path):
         np.testing.assert_allclose(np.interp(x, x_n, finite), aim, atol=1e-4)  # lines between 401 points
     assert advantages.lines["A+ (right)"][1][0] == pytest.approx(4)
     assert eta.lines["eta"][1][0] == 0
-    for file, message in [("plot.jpeg", ".png or .html"), ("none/plot.png", "does not exist")]:
+    for file, message in [
+        ("plot.jpeg", ".png or .html"),
+        ("none/plot.png", "does not exist"),
+        (".png", ".png or .html"),
+    ]:
         code, out, err = run(capsys, "derive", "rho", "--plot", tmp_path / file)
         assert (code, out) == (2, "")  # before anything is printed
         assert message in err
@@ -165,3 +169,18 @@ def test_plot_draws_the_alternatives_with_their_own_colour_and_marker(capsys, tm
             np.testing.assert_allclose(panels[3].lines[name][1], factor * table.eta, rtol=1e-12)
     code, _, _ = run(capsys, "derive", "1-(1-rho)**4", "-n", 8, "--against", "grpo", "--plot", tmp_path / "p.png")
     assert (code, (tmp_path / "p.png").read_bytes()[:4]) == (0, b"\x89PNG")
+
+
+def test_a_plot_that_cannot_be_written_is_an_error_of_one_line(capsys, tmp_path, monkeypatch):
+    (tmp_path / "folder.png").mkdir()
+    code, out, err = run(capsys, "derive", "rho", "--plot", tmp_path / "folder.png")
+    assert (code, out) == (2, "")
+    assert "is a folder" in err
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("advshape.report.derivation._save_png", full)
+    code, _, err = run(capsys, "derive", "rho", "-n", 4, "--plot", tmp_path / "plot.png")
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "No space left on device" in err

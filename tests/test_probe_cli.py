@@ -34,3 +34,27 @@ def test_a_function_in_the_working_directory(rules, capsys):
 def test_no_such_function_is_a_clear_error(rules, capsys, target):
     assert main(["reverse", target.format(rules=rules), "-n", "5"]) == 2
     assert "module:function" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("def f(r:\n", "SyntaxError"),
+        ("import sys; sys.exit(3)\n", "SystemExit: 3"),
+        ("raise RuntimeError('boom\\nmore')\n", "RuntimeError: boom"),
+        ("import no_such_package\n", "No module named 'no_such_package'"),
+        ("\0", "null bytes"),
+        (None, "relative import"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_one_clear_sentence(tmp_path, monkeypatch, capsys, text, said):
+    monkeypatch.chdir(tmp_path)
+    name = f"rules_{len(said)}"  # another module for each case
+    target = "./rules.py:f" if text is None else f"{name}:f"
+    (tmp_path / f"{name}.py").write_text(text or "")
+    assert main(["reverse", target]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert said in printed.err
+    assert "write module:function" in printed.err
+    assert len(printed.err.splitlines()) == 1

@@ -76,9 +76,10 @@ def function(name: str, n: int, as_json: bool = False) -> str:
         sys.path.append(os.getcwd())
     try:
         rule = getattr(importlib.import_module(module), function_name)
-    except (ModuleNotFoundError, ValueError, AttributeError) as error:
+    except (Exception, SystemExit) as error:  # the module is the user's: it may do anything as it is imported
+        why = f"{type(error).__name__}: {error}".split("\n")[0]
         raise AdvshapeError(
-            f"no advantage function {name!r} ({error}); write module:function, as in rules:mine"
+            f"no advantage function {name!r} ({why}); write module:function, as in rules:mine for rules.py"
         ) from error
     found = adv.reverse(rule, n)
     return _json(name, found) if as_json else f"{name} with {found}{_table(found)}"

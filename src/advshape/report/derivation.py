@@ -112,7 +112,10 @@ def save_derivation(
         title += f", against {', '.join(e.name for e in others)}"
     title += "" if scale == "none" else f"; tables scaled to {scale}"
     panels = derivation(estimator, n, others, scale)
-    _save_png(panels, title, file) if file.suffix == ".png" else _save_html(panels, title, file)
+    try:
+        _save_png(panels, title, file) if file.suffix == ".png" else _save_html(panels, title, file)
+    except OSError as error:
+        raise AdvshapeError(f"cannot write the plot {file} ({error.strerror}); name another file") from error
     return file
 
 
@@ -121,6 +124,8 @@ def check_plot_file(path: str | os.PathLike[str]) -> Path:
     file = Path(path)
     if file.suffix not in (".png", ".html"):
         raise AdvshapeError(f"a plot is written as .png or .html, got {file.name!r}")
+    if file.is_dir():
+        raise AdvshapeError(f"{file} is a folder; name a file for the plot")
     if not file.parent.is_dir():
         raise AdvshapeError(f"the folder {file.parent} does not exist; make it first")
     return file
