@@ -161,7 +161,18 @@ def test_resumed_inside_everything_at_once_has_the_same_bits(tmp_path):
     assert logged(whole, "objective_k")[:4:2] == [4, 2]
     assert 0 < logged(whole, "prompts_hard")[2] < 1
     expected = result(whole)
-    for step in (2, 4, 6):
+    resumes_alike(whole, expected, (2, 4, 6), tmp_path)
+
+
+def test_draws_made_before_their_rewards_are_taken_from_the_checkpoint(tmp_path):
+    """One generation a step: the next one's problems are drawn before this one is judged; anew they would differ."""
+    whole = ran(tmp_path / "whole", *LONG, "trainer.gradient_accumulation_steps=2", recipe=staged(tmp_path))
+    assert logged(whole, "objective") == [1] * 2 + [2] * 7
+    resumes_alike(whole, result(whole), (2, 5, 7), tmp_path)
+
+
+def resumes_alike(whole, expected, steps, tmp_path):
+    for step in steps:
         copy = RunDirectory(shutil.copytree(whole.path, tmp_path / f"from-{step}"))
         for folder in copy.checkpoints.glob("checkpoint-*"):
             if int(folder.name.rpartition("-")[2]) > step:
