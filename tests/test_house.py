@@ -34,10 +34,13 @@ ALLOWED = {  # room -> rooms it may import; core rooms are ordered below
     "cli_plan": CORE | {"evaluation"},
     "cli_quiet": set(),
     "cli_report": CORE | {"evaluation", "report"},
-    "cli_reverse": CORE | {"adapters", "cli_quiet", "cli_tables"},
+    "audit": CORE | {"adapters"},
+    "cli_audit": CORE | {"audit"},
+    "cli_reverse": CORE | {"audit", "cli_tables"},
     "cli_watch": {"errors", "training"},
     "cli": CORE
     | {
+        "cli_audit",
         "cli_compare",
         "cli_derive",
         "cli_estimators",

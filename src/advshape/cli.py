@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from advshape import (
     __version__,
+    cli_audit,
     cli_compare,
     cli_derive,
     cli_estimators,
@@ -98,6 +99,7 @@ def _add_tables(commands: Any) -> None:
     cli_estimators.add(commands)
     cli_derive.add(commands)
     cli_reverse.add(commands)
+    cli_audit.add(commands)
 
 
 def _add_demo(commands: Any) -> None:

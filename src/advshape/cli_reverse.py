@@ -1,10 +1,8 @@
-"""``advshape reverse``: what a rule really maximises. Entries, functions, formula pairs, TRL's own advantages."""
+"""``advshape reverse``: what a rule really maximises. Entries, formula pairs, other people's code."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import importlib
 import json
 import os
 import sys
@@ -14,7 +12,7 @@ from typing import Any
 import advshape as adv
 from advshape.errors import AdvshapeError
 
-__all__ = ["add", "formulas", "function", "joined", "trl"]
+__all__ = ["add", "audited", "formulas", "joined"]
 
 RHO = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 
@@ -23,11 +21,17 @@ def add(commands: Any) -> None:
     """The subcommand."""
     sub = commands.add_parser("reverse", help="what does an advantage rule really optimise?", allow_abbrev=False)
     sub.add_argument("target", metavar="TARGET", nargs="?",
-                     help="an estimator of the catalogue, such as grpo or 'pass_at_k(k=8)'; module:function, "
-                     "rewards (groups, n) -> advantages; or trl:scale_rewards=batch, TRL's own lines")  # fmt: skip
+                     help="an estimator of the catalogue, such as grpo or 'pass_at_k(k=8)'; an installed trainer's "
+                     "own: trl:scale_rewards=batch, verl:grpo_passk, skyrl:, swift:, openrlhf:, tunix:NAME; or your "
+                     "code: module:function, path/to/file.py:function")  # fmt: skip
     sub.add_argument("--positive", metavar="FORMULA",
                      help="instead of TARGET: A+ of the success rate rho, such as 'sqrt((1-rho)/rho)'")  # fmt: skip
     sub.add_argument("--negative", metavar="FORMULA", help="and A-, such as '-sqrt(rho/(1-rho))'")
+    sub.add_argument("--signature", metavar="SHAPE", choices=("groups", "flat", "list", "verl"),
+                     help="how your function is called: groups (default): (P, n) -> (P, n); flat: (P n,), n -> (P n,); "
+                     "list: [rewards, ...] -> [advantages, ...]; verl: keyword tensors")  # fmt: skip
+    sub.add_argument("--python", metavar="PATH", help="interpreter of the environment that has the trainer")
+    sub.add_argument("--seconds", type=float, default=300.0, help="time limit of your or the trainer's code (300)")
     sub.add_argument("-n", type=int, default=8, help="rollouts per prompt (default 8)")
     sub.add_argument("--json", action="store_true", help="for programs")
     sub.set_defaults(run=run)
@@ -40,10 +44,8 @@ def run(options: argparse.Namespace) -> int:
         raise AdvshapeError("give either TARGET, or --positive and --negative, two formulas of rho")
     if target is None:
         print(formulas(*pair, options.n, options.json))
-    elif target.partition(":")[0] == "trl":
-        print(trl(target, options.n, options.json))
-    elif ":" in target:
-        print(function(target, options.n, options.json))
+    elif ":" in target or target == "trl":
+        return _audited(options)
     else:
         from advshape.cli_tables import reverse
 
@@ -66,25 +68,6 @@ def joined(words: Sequence[str]) -> list[str]:
     return out
 
 
-def function(name: str, n: int, as_json: bool = False) -> str:
-    """What the advantage function `module:function` maximises with n rollouts, and its findings; text or JSON.
-
-    The working directory is on the path. Raises ``AdvshapeError`` where there is no such function.
-    """
-    module, _, function_name = name.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
-    try:
-        rule = getattr(importlib.import_module(module), function_name)
-    except (Exception, SystemExit) as error:  # the module is the user's: it may do anything as it is imported
-        why = f"{type(error).__name__}: {error}".split("\n")[0]
-        raise AdvshapeError(
-            f"no advantage function {name!r} ({why}); write module:function, as in rules:mine for rules.py"
-        ) from error
-    found = adv.reverse(rule, n)
-    return _json(name, found) if as_json else f"{name} with {found}{_table(found)}"
-
-
 def formulas(positive: str | None, negative: str | None, n: int, as_json: bool = False) -> str:
     """What A+ = positive(rho), A- = negative(rho) maximise: F in closed form where a rule finds one, else numbers
     with their error; and the table at rho = c/n. Raises ``AdvshapeError`` for a formula that cannot be read."""
@@ -93,69 +76,46 @@ def formulas(positive: str | None, negative: str | None, n: int, as_json: bool =
         raise AdvshapeError(f"a pair of formulas needs {missing} too; write 0 where a rollout gets no advantage")
     typed = adv.parse(positive), adv.parse(negative)
     found = adv.reverse(typed, n)
+    from advshape.audit.told import table
+
     if as_json:
         return _json(f"A+ = {positive}, A- = {negative}", found, _curve(found))
     head = (
         f"A+ = {typed[0]!r}, A- = {typed[1]!r}\nwith {found}\nThe table is the formulas at rho = c/{n} in mixed groups."
     )
-    return f"{head}\n\n{_curve_text(found)}{_table(found)}"
+    return f"{head}\n\n{_curve_text(found)}{table(found)}"
 
 
-def trl(spec: str, n: int, as_json: bool = False) -> str:
-    """What TRL's GRPOTrainer maximises with n rollouts and the options in "trl:scale_rewards=batch"; text or JSON.
+def _audited(options: argparse.Namespace) -> int:
+    from advshape.audit.run import TargetFailed
 
-    The advantages come from the installed TRL's own code. Raises ``AdvshapeError`` for options that set no advantages.
+    try:
+        print(audited(options))
+    except TargetFailed as error:
+        print(f"advshape: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def audited(options: argparse.Namespace) -> str:
+    """What a rule of somebody else's code maximises, run where it lies; text or JSON.
+
+    Raises ``AdvshapeError`` for a target that is not there, ``TargetFailed`` for one that does not come to an end.
     """
-    options = _trl_options(spec.partition(":")[2])
-    if n < 2:
-        raise AdvshapeError(f"TRL's GRPOTrainer takes at least 2 rollouts per prompt, got n={n}; use -n 2 or more")
-    from advshape.cli_quiet import no_deprecation_notes
+    from advshape.audit.run import audit
 
-    no_deprecation_notes()
-    importlib.import_module("trl")  # where it is missing, say so before torch is loaded
-    from advshape.adapters.trl_audit import TRLAdvantages
-
-    rule = TRLAdvantages(n, **options)
-    found = adv.reverse(rule, n, arrays="torch")
-    return _json(spec, found) if as_json else f"{rule.description}\nwith {found}{_table(found)}"
+    found = audit(
+        options.target, [options.n], python=options.python, signature=options.signature, seconds=options.seconds,
+        paths=[os.getcwd()],
+    )  # fmt: skip
+    return json.dumps(found["data"][0], indent=1) if options.json else str(found["text"])
 
 
-_TRL = {
-    "scale_rewards": ("group", "batch", "none"),
-    "multi_objective_aggregation": ("sum_then_normalize", "normalize_then_sum"),
-}
+def _json(spec: str, found: adv.Reversal, curve: dict[str, list[float]]) -> str:
+    from advshape.audit.examine import as_data
 
-
-def _trl_options(text: str) -> dict[str, Any]:
-    """scale_rewards=batch, ... as a dictionary; only the options that make TRL's advantages."""
-    options: dict[str, Any] = {}
-    for part in text.split(",") if text.strip() else []:
-        key, _, value = (word.strip() for word in part.partition("="))
-        if key not in _TRL or key in options:
-            raise AdvshapeError(
-                f"TRL's advantages follow {' and '.join(_TRL)}, each given once; got {part.strip()!r}. Other options "
-                "change the loss: `advshape.adapters.trl.objective_warnings(config)` tells which change the objective"
-            )
-        if value not in _TRL[key]:
-            raise AdvshapeError(f"{key} is one of {', '.join(_TRL[key])}, got {value!r}")
-        options[key] = value
-    return options
-
-
-def _json(spec: str, found: adv.Reversal, curve: dict[str, list[float]] | None = None) -> str:
-    parts = {
-        "target": spec,
-        "n": found.n,
-        "nearest": found.nearest,
-        "exact": found.match is not None and found.match.exact,
-        "population": repr(found.population) if found.population is not None else None,
-        "up_to_batch_scale": found.scale_free,
-        "findings": [dataclasses.asdict(finding) for finding in found.findings],
-        "positive": found.table.positive.tolist() if found.table else None,
-        "negative": found.table.negative.tolist() if found.table else None,
-        "weight": found.surrogate.weight.tolist() if found.surrogate else None,
-    }
-    return json.dumps(parts | ({"curve": curve, "closed_form": "error" not in curve} if curve else {}), indent=1)
+    parts = {"target": spec, **as_data(found), "curve": curve, "closed_form": "error" not in curve}
+    return json.dumps(parts, indent=1)
 
 
 def _curve(found: adv.Reversal) -> dict[str, list[float]]:
@@ -175,19 +135,3 @@ def _curve_text(found: adv.Reversal) -> str:
     widths = [6 if name == "rho" else 10 for name in curve]
     rows = [list(curve), *([f"{x:.4g}" for x in row] for row in zip(*curve.values(), strict=True))]
     return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows)
-
-
-def _table(found: adv.Reversal) -> str:
-    if found.table is None:
-        return ""
-    rows = [f"{'right':>5} {'A+ (right)':>12} {'A- (wrong)':>12}"]
-    for c in range(found.n + 1):
-        right = f"{found.table.positive[c]:.4f}" if c else ""
-        wrong = f"{found.table.negative[c]:.4f}" if c < found.n else ""
-        rows.append(f"{c:>5} {right:>12} {wrong:>12}".rstrip())
-    scale = (
-        "\nA+ and A- as they came in the first batch of the probe; the batch sets their scale."
-        if found.scale_free
-        else ""
-    )
-    return "\n\n" + "\n".join(rows) + scale

@@ -1,0 +1,148 @@
+"""What does a target do, beyond its table? Groups of one, unequal groups, response lengths, filters of dead groups."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import advshape as adv
+from advshape.audit.shapes import Call, Tensors
+from advshape.audit.target import Target
+from advshape.probe import Reversal, reverse
+
+__all__ = ["as_data", "examine", "probe"]
+
+Rows = NDArray[np.float64]
+
+
+def probe(target: Target, n: int) -> Reversal:
+    """`advshape.reverse` of the target's rule, with what only its own signature can show among the findings."""
+    found = reverse(target.rule, n, arrays=target.rule.arrays)
+    checks = [_lengths, _tokens]
+    if not any(finding.kind == "batch" for finding in found.findings):  # else a group of any size changes it
+        checks.append(_ragged)
+    more = [check(target.rule, n) for check in checks]
+    return dataclasses.replace(found, findings=(*found.findings, *(f for f in more if f is not None)))
+
+
+def examine(target: Target, found: Reversal) -> dict[str, Any]:
+    """Everything the audit says of one target, found by `probe`, as data."""
+    return {
+        "target": target.name,
+        "version": target.version,
+        "source": target.source,
+        "documentation": target.documentation,
+        "notes": list(target.notes),
+        **as_data(found),
+        "group_of_one": _group_of_one(target.rule),
+        "filters": _filters(found),
+    }
+
+
+def as_data(found: Reversal) -> dict[str, Any]:
+    """A reversal as JSON's types."""
+    finite = found.surrogate
+    return {
+        "n": found.n,
+        "nearest": found.nearest,
+        "exact": found.match is not None and found.match.exact,
+        "population": repr(found.population) if found.population is not None else None,
+        "up_to_batch_scale": found.scale_free,
+        "findings": [dataclasses.asdict(finding) for finding in found.findings],
+        "positive": found.table.positive.tolist() if found.table else None,
+        "negative": found.table.negative.tolist() if found.table else None,
+        "weight": finite.weight.tolist() if finite else None,
+        "slope_at_0_and_1": finite.derivative([0.0, 1.0]).tolist() if finite else None,
+    }
+
+
+def _staircase(n: int) -> Rows:
+    return np.asarray(np.arange(n) < np.arange(n + 1)[:, None], np.float64)
+
+
+def _lengths(rule: Call, n: int) -> adv.Finding | None:
+    """Do the responses' lengths change their advantages? The same rewards with equal and with unequal lengths."""
+    if rule.sized is None:
+        return None
+    rewards = _staircase(min(n, 4))
+    lengths = np.random.default_rng(0).integers(1, 10, size=rewards.shape)
+    even, uneven = rule.sized(rewards, np.full_like(lengths, 5)), rule.sized(rewards, lengths)
+    rows = np.flatnonzero(np.abs(even - uneven).max(1) > 1e-5 * (np.abs(even).max() or 1.0))
+    if not len(rows):
+        return None
+    row = int(rows[0])
+    text = (
+        f"advantages follow the lengths of the responses: {_shown(rewards[row])} gives {_shown(even[row])} with equal "
+        f"lengths, and {_shown(uneven[row])} with {lengths[row].tolist()} tokens"
+    )
+    return adv.Finding("lengths", text, (_plain(rewards[row]), _plain(lengths[row])), (_plain(uneven[row]),))
+
+
+def _tokens(rule: Call, n: int) -> adv.Finding | None:
+    """Did the tokens of one response get unequal advantages?"""
+    if not isinstance(rule, Tensors) or not rule.uneven:
+        return None
+    return adv.Finding("tokens", "tokens of one response get unequal advantages; their mean stands for it here")
+
+
+def _ragged(rule: Call, n: int) -> adv.Finding | None:
+    """Does a group get the same advantages beside a group of another size as beside one of its own?"""
+    if rule.ragged is None:
+        return None
+    group, other = _staircase(4)[1], _staircase(3)[2]
+    try:
+        beside = rule.ragged([group, other])[0]
+    except Exception as error:
+        text = f"it fails on groups of unequal size ({type(error).__name__}: {str(error)[:200]})"
+        return adv.Finding("unequal groups", text, (_plain(group), _plain(other)))
+    alone = rule.ragged([group, _staircase(4)[2]])[0]
+    if np.allclose(beside, alone, rtol=1e-5, atol=1e-8):
+        return None
+    text = f"{_shown(group)} gives {_shown(alone)} beside a group of 4, and {_shown(beside)} beside one of 3"
+    return adv.Finding("unequal groups", text, (_plain(group), _plain(other)), (_plain(alone), _plain(beside)))
+
+
+def _group_of_one(rule: Call) -> dict[str, Any]:
+    """The advantage of a lone wrong, and a lone right rollout; or how the rule refuses it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the standard deviation of one number
+        try:
+            found = [_number(rule, reward) for reward in (0.0, 1.0)]
+        except Exception as error:
+            return {"refuses": f"{type(error).__name__}: {str(error)[:200]}"}
+    return {"wrong": found[0], "right": found[1]}
+
+
+def _number(rule: Call, reward: float) -> float | None:
+    group: Any = np.array([[reward]])
+    if rule.arrays == "torch":
+        import torch
+
+        group = torch.as_tensor(group)
+    value = float(rule(group)[0][0])
+    return value if np.isfinite(value) else None
+
+
+def _filters(found: Reversal) -> str:
+    """What dropping all-wrong and all-right groups does to the objective."""
+    if found.table is None:
+        return "no table: not known"
+    n, lost = found.n, (float(found.table.negative[0]), float(found.table.positive[-1]))
+    if max(map(abs, lost)) < 1e-6 * max(1.0, float(np.abs(found.table.positive).max())):
+        return "dead groups have advantage 0: dropping them only rescales the batch"
+    return (
+        f"dropping dead groups loses A-(0) = {lost[0]:.4g} and A+({n}) = {lost[1]:.4g}: "
+        f"F_n' loses {-lost[0]:.4g} (1-rho)^{n - 1} and {lost[1]:.4g} rho^{n - 1}"
+    )
+
+
+def _plain(values: Any) -> tuple[float, ...]:
+    return tuple(float(x) for x in np.ravel(values))
+
+
+def _shown(values: Rows) -> str:
+    return "[" + ", ".join(f"{v:.4g}" for v in values) + "]"

@@ -1,0 +1,92 @@
+"""An audit in a process of its own: with a time limit, in the target's own interpreter, writing nowhere else."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from advshape.errors import AdvshapeError
+
+__all__ = ["TargetFailed", "audit", "estimators"]
+
+CHILD = Path(__file__).with_name("child.py")
+
+
+class TargetFailed(Exception):
+    """The target's own code did not come to an end, or took its process with it."""
+
+
+def audit(
+    target: str,
+    sizes: Sequence[int],
+    *,
+    python: str | None = None,
+    signature: str | None = None,
+    seconds: float = 300.0,
+    paths: Sequence[str] = (),
+) -> dict[str, Any]:
+    """What a target, run where it lies, maximises with n rollouts per prompt, for each n of `sizes`.
+
+    Returns {"text": for people, "data": `examine.examine` for each size}.
+
+    target: a name for `targets.load`. python: interpreter of the environment that has it (default: this one; it needs
+    Python 3.11, numpy and SciPy). seconds: wall-clock limit. paths: where modules of one's own are looked for.
+    Raises AdvshapeError where there is no such target, TargetFailed where its code does not finish.
+    """
+    if ".py:" in target:
+        where, _, function = target.rpartition(":")
+        target = f"{Path(where).absolute()}:{function}"
+    request = {"target": target, "sizes": list(sizes), "signature": signature, "paths": list(paths)}
+    return _asked(request, python, seconds)
+
+
+def estimators(scheme: str, *, python: str | None = None, seconds: float = 300.0) -> list[str]:
+    """Names of the advantage rules that the trainer `scheme` of that interpreter has."""
+    found: list[str] = _asked({"target": scheme, "names": True}, python, seconds)["names"]
+    return found
+
+
+def _asked(request: dict[str, Any], python: str | None, seconds: float) -> dict[str, Any]:
+    """The child's answer. Its working directory is a folder of its own, and Python leaves no caches behind."""
+    with tempfile.TemporaryDirectory(prefix="advshape-") as folder:
+        ask = Path(folder) / "request.json"
+        ask.write_text(json.dumps(request), encoding="utf-8")
+        said = _run([python or sys.executable, str(CHILD), str(ask)], folder, seconds, request["target"])
+        answer = ask.with_name("answer.json")
+        if not answer.is_file():
+            raise TargetFailed(f"{request['target']}: its process ended without an answer: {said}")
+        found: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
+    if "error" in found:
+        raise AdvshapeError(found["error"])
+    return found
+
+
+def _run(command: list[str], folder: str, seconds: float, target: str) -> str:
+    """Run to its end, or kill the whole process group; returns the last thing said on standard error."""
+    quiet = {"PYTHONDONTWRITEBYTECODE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    try:
+        child = subprocess.Popen(
+            command, cwd=folder, env=os.environ | quiet, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        )  # fmt: skip
+    except OSError as error:
+        raise AdvshapeError(
+            f"--python {command[0]!r} cannot be run ({error}); give the path of an interpreter"
+        ) from None
+    try:
+        said = child.communicate(timeout=seconds)[1].decode(errors="replace").strip().splitlines()
+    except subprocess.TimeoutExpired:
+        raise TargetFailed(f"{target} took longer than {seconds:g} s; allow more with --seconds") from None
+    finally:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+    return said[-1] if said else f"exit code {child.returncode}"

@@ -1,0 +1,168 @@
+"""How do trainers call their advantage function? Each way as one call: rewards (groups, n) -> advantages (groups, n).
+
+`groups` is that call itself. `flat` has (P n,) rewards and the group size, `list` one array for each group, `verl` the
+keyword tensors of verl and SkyRL, one reward at the end of each response.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from advshape.errors import AdvshapeError
+
+__all__ = ["SHAPES", "Call", "Flat", "Groups", "Listed", "Tensors", "shaped"]
+
+SHAPES = ("groups", "flat", "list", "verl")
+TOKENS = 3  # length of every response, unless lengths are probed
+Rows = NDArray[np.float64]
+
+
+@dataclass
+class Call:
+    """A trainer's function, called in its own way, as rewards (P, n) -> advantages (P, n).
+
+    arrays: what the function takes. `ragged` calls it with groups of unequal size, `sized` with responses of unequal
+    length; both are None where its signature has no such thing.
+    """
+
+    function: Callable[..., Any]
+    arrays: Literal["auto", "numpy", "torch"] = "auto"
+    ragged: Callable[[Sequence[Rows]], list[Rows]] | None = field(default=None, init=False)
+    sized: Callable[[Rows, NDArray[np.int64]], Rows] | None = field(default=None, init=False)
+
+    def __call__(self, rewards: Any) -> Any:
+        raise NotImplementedError
+
+
+class Groups(Call):
+    """function(rewards (P, n)) -> (P, n)."""
+
+    def __call__(self, rewards: Any) -> Any:
+        return self.function(rewards)
+
+
+class Flat(Call):
+    """function(rewards (P n,), n) -> (P n,): rows of a group stand together; n is left out if it is not taken."""
+
+    def __call__(self, rewards: Any) -> Any:
+        size = (rewards.shape[1],) if len(_positional(self.function)) > 1 else ()
+        return _array(self.function(rewards.reshape(-1), *size)).reshape(rewards.shape)
+
+
+class Listed(Call):
+    """function([rewards (n,), ...]) -> [advantages (n,), ...], perhaps first of a pair; one array for each group."""
+
+    def __post_init__(self) -> None:
+        self.ragged = lambda groups: [np.asarray(_array(a), float) for a in self._call(list(groups))]
+
+    def __call__(self, rewards: Any) -> Any:
+        found = [_array(a) for a in self._call(list(rewards))]
+        return np.stack(found) if all(isinstance(a, np.ndarray) for a in found) else _stacked(found)
+
+    def _call(self, groups: list[Any]) -> Any:
+        found = self.function(groups)
+        pair = isinstance(found, tuple) and len(found) == 2 and np.ndim(_array(found[0][0])) > 0
+        return found[0] if pair else found
+
+
+@dataclass
+class Tensors(Call):
+    """function(token_level_rewards=(B, T), response_mask=(B, T), index=uids, ...) -> (advantages (B, T), returns).
+
+    `constants` are further keyword arguments, values or functions of the mask (B, T); those that the function does not
+    take are left out. A response's advantage is the mean over its tokens; `uneven` counts responses whose tokens
+    differed.
+    """
+
+    constants: dict[str, Any] = field(default_factory=dict)
+    uneven: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self.arrays = "torch"
+        self.ragged = self._ragged
+        self.sized = lambda rewards, lengths: self._rows(
+            rewards.ravel(), np.repeat(np.arange(len(rewards)), rewards.shape[1]), lengths.ravel()
+        ).reshape(rewards.shape)
+
+    def __call__(self, rewards: Any) -> Any:
+        groups, n = rewards.shape
+        ids = np.repeat(np.arange(groups), n)
+        return self._tensor(rewards.reshape(-1), ids, np.full(len(ids), TOKENS)).reshape(groups, n)
+
+    def _ragged(self, groups: Sequence[Rows]) -> list[Rows]:
+        sizes = [len(group) for group in groups]
+        found = self._rows(np.concatenate(groups), np.repeat(np.arange(len(groups)), sizes), None)
+        return np.split(found, np.cumsum(sizes)[:-1])
+
+    def _rows(self, rewards: Rows, ids: NDArray[np.int64], lengths: NDArray[np.int64] | None) -> Rows:
+        import torch
+
+        sizes = np.full(len(ids), TOKENS) if lengths is None else lengths
+        return np.asarray(self._tensor(torch.as_tensor(rewards), ids, sizes).double().numpy())
+
+    def _tensor(self, rewards: Any, ids: NDArray[np.int64], lengths: NDArray[np.int64]) -> Any:
+        import torch
+
+        rewards = rewards.float()  # what trainers hold
+        sizes = torch.as_tensor(lengths)
+        mask = (torch.arange(int(sizes.max())) < sizes[:, None]).to(rewards.dtype)
+        tokens = torch.zeros_like(mask)
+        tokens[torch.arange(len(ids)), sizes - 1] = rewards
+        uids = np.array([f"prompt-{i}" for i in ids], dtype=object)
+        given: dict[str, Any] = {"token_level_rewards": tokens, "response_mask": mask, "index": uids}
+        given |= {key: value(mask) if callable(value) else value for key, value in self.constants.items()}
+        advantages = _first(self.function(**_taken(self.function, given)))
+        mean = (advantages * mask).sum(1) / mask.sum(1)
+        self.uneven += int((((advantages - mean[:, None]) * mask).abs() > 1e-6 * advantages.abs().max()).any(1).sum())
+        return mean
+
+
+def shaped(function: Callable[..., Any], shape: str, **constants: Any) -> Call:
+    """The function as rewards (P, n) -> advantages (P, n), called in the way `shape` (one of SHAPES) says.
+
+    >>> shaped(lambda rewards, n: rewards - rewards.reshape(-1, n).mean(1).repeat(n), "flat")(np.array([[1.0, 0.0]]))
+    array([[ 0.5, -0.5]])
+    """
+    if shape == "verl":
+        return Tensors(function, constants=constants)
+    kinds = {"groups": Groups, "flat": Flat, "list": Listed}
+    if shape not in kinds:
+        raise AdvshapeError(f"signature {shape!r} is unknown; allowed: {', '.join(SHAPES)}")
+    return kinds[shape](function)
+
+
+def _positional(function: Callable[..., Any]) -> list[str]:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+
+
+def _taken(function: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Those keyword arguments that the function takes: all of them where it has **kwargs."""
+    parameters = inspect.signature(function).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return given
+    return {key: value for key, value in given.items() if key in parameters}
+
+
+def _first(found: Any) -> Any:
+    return found[0] if isinstance(found, tuple) else found
+
+
+def _array(found: Any) -> Any:
+    """numpy and torch arrays as they are; anything else (lists, JAX arrays) as numpy."""
+    return found if isinstance(found, np.ndarray) or type(found).__module__.startswith("torch") else np.asarray(found)
+
+
+def _stacked(found: list[Any]) -> Any:
+    import torch
+
+    return torch.stack([torch.as_tensor(a) for a in found])

@@ -1,0 +1,114 @@
+"""``advshape audit``: every advantage rule of the installed trainers, as one page with its data beside it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from advshape.errors import AdvshapeError
+
+__all__ = ["add"]
+
+SCHEMES = ("verl", "trl", "skyrl", "swift", "openrlhf", "tunix")
+
+
+def add(commands: Any) -> None:
+    """The subcommand."""
+    sub = commands.add_parser("audit", help="what do the installed trainers really optimise? one page",
+                              allow_abbrev=False)  # fmt: skip
+    sub.add_argument("targets", metavar="TARGET", nargs="*",
+                     help=f"{', '.join(SCHEMES)}: all its rules; or single targets of `advshape reverse`, such as "
+                     "path/to/file.py:function (default: those that --python names, else trl)")  # fmt: skip
+    sub.add_argument("--python", action="append", default=[], metavar="TRAINER=PATH",
+                     help="interpreter of the environment that has this trainer; repeatable")  # fmt: skip
+    sub.add_argument("--signature", choices=("groups", "flat", "list", "verl"), help="of functions in files")
+    sub.add_argument("-n", default="8,16", metavar="N[,N]", help="rollouts per prompt (default 8,16)")
+    sub.add_argument("--seconds", type=float, default=300.0, help="time limit for each rule (default 300)")
+    sub.add_argument("--out", metavar="FILE.md", default="audit.md", help="the page; data goes to FILE.json beside it")
+    sub.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Audit, write the page and its data, and say how many rules there are."""
+    from advshape.audit.page import page
+
+    pythons, sizes = _pythons(options.python), _sizes(options.n)
+    out = Path(options.out)
+    if out.suffix != ".md" or not out.absolute().parent.is_dir():
+        raise AdvshapeError(f"--out {options.out}: give a file FILE.md in a folder that exists")
+    audited: list[Any] = []
+    failures: list[str] = []
+    for target in _targets(options.targets or sorted(pythons) or ["trl"], pythons, options.seconds, failures):
+        print(target, file=sys.stderr, flush=True)
+        found = _one(target, sizes, pythons, options, failures)
+        if found is not None:
+            audited.append(found)
+    if not audited:
+        raise AdvshapeError("; ".join(failures))
+    out.with_suffix(".json").write_text(json.dumps(audited, indent=1) + "\n", encoding="utf-8")
+    out.write_text(page(audited, failures, _command(options)), encoding="utf-8")
+    print(f"{len(audited)} rules in {out} (data: {out.with_suffix('.json')}), {len(failures)} not run")
+    return 1 if failures else 0
+
+
+def _one(target: str, sizes: list[int], pythons: dict[str, str], options: Any, failures: list[str]) -> Any:
+    from advshape.audit.run import TargetFailed, audit
+
+    scheme = target.partition(":")[0]
+    own = None if scheme in SCHEMES else options.signature
+    try:
+        return audit(
+            target, sizes, python=pythons.get(scheme), signature=own, seconds=options.seconds, paths=[str(Path.cwd())]
+        )["data"]
+    except (AdvshapeError, TargetFailed) as error:
+        failures.append(str(error) if target in str(error) else f"{target}: {error}")
+        return None
+
+
+def _targets(words: list[str], pythons: dict[str, str], seconds: float, failures: list[str]) -> list[str]:
+    """A trainer's name stands for all its rules."""
+    from advshape.audit.run import TargetFailed, estimators
+
+    found: list[str] = []
+    for word in words:
+        if word not in SCHEMES:
+            if ":" not in word:
+                raise AdvshapeError(f"{word!r} is no trainer ({', '.join(SCHEMES)}) and no target like module:function")
+            found.append(word)
+            continue
+        try:
+            found += [f"{word}:{name}" for name in estimators(word, python=pythons.get(word), seconds=seconds)]
+        except (AdvshapeError, TargetFailed) as error:
+            failures.append(f"{word}: {error}")
+    return found
+
+
+def _pythons(given: list[str]) -> dict[str, str]:
+    found = {}
+    for pair in given:
+        scheme, equals, path = pair.partition("=")
+        if scheme not in SCHEMES or not equals:
+            raise AdvshapeError(f"--python {pair!r}: write TRAINER=PATH, with TRAINER one of {', '.join(SCHEMES)}")
+        found[scheme] = path
+    return found
+
+
+def _sizes(text: str) -> list[int]:
+    try:
+        sizes = sorted({int(word) for word in text.split(",")})
+    except ValueError:
+        sizes = []
+    if not sizes or sizes[0] < 2:
+        raise AdvshapeError(f"-n {text!r}: give group sizes of at least 2, such as 8,16")
+    return sizes
+
+
+def _command(options: Any) -> str:
+    """The command that makes the page again; interpreters' paths are this machine's own."""
+    targets = [shlex.quote(word.rpartition("/")[2]) for word in options.targets]  # a file's folder is its owner's own
+    named = [f"--python {pair.partition('=')[0]}=PATH" for pair in options.python]
+    return " ".join(["advshape audit", *targets, *named, f"-n {options.n}"])
