@@ -44,7 +44,7 @@ def test_no_such_function_is_a_clear_error(rules, capsys, target):
         ("raise RuntimeError('boom\\nmore')\n", "RuntimeError: boom"),
         ("import no_such_package\n", "No module named 'no_such_package'"),
         ("\0", "null bytes"),
-        (None, "relative import"),
+        (None, "there is no file"),
     ],
 )
 def test_a_module_that_cannot_be_imported_is_one_clear_sentence(tmp_path, monkeypatch, capsys, text, said):

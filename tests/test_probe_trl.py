@@ -4,6 +4,7 @@ import json
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,12 +125,20 @@ def test_one_rollout_is_too_few(capsys):
     assert "at least 2" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("missing", ["trl", "torch"])
-def test_without_trl_it_is_one_clear_sentence(missing):
-    block = f"import sys; sys.modules[{missing!r}] = None"
-    code = f"{block}\nfrom advshape.cli import main; sys.exit(main(['reverse', 'trl']))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert 'pip install "advshape[trl]"' in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+@pytest.mark.parametrize(
+    ("packages", "message"),
+    [([], 'pip install "advshape[trl]"'), (["trl"], "could not be imported as trl.trainer.grpo_trainer")],
+)
+def test_without_trl_it_is_one_clear_sentence(tmp_path, capsys, packages, message):
+    """An interpreter that has numpy and SciPy alone, and one with TRL but nothing that TRL needs."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "v"], check=True)
+    (there,) = (tmp_path / "v").glob("lib/*/site-packages")
+    for package in ("numpy", "scipy", *packages):
+        for path in Path(np.__file__).parents[1].glob(f"{package}[.-]*"):
+            (there / path.name).symlink_to(path)
+        (there / package).symlink_to(Path(np.__file__).parents[1] / package)
+    assert main(["reverse", "trl", "--python", str(tmp_path / "v/bin/python")]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert message in said.err
+    assert len(said.err.splitlines()) == 1

@@ -25,9 +25,9 @@ _FAMILIES = {  # entries with a continuous parameter, and the range that is sear
 
 
 def fitted(table: AdvantageTable, use: FloatArray, exact: float) -> Iterator[Match]:
-    """The best match of every family: GRPO with ddof and epsilon, the beta family, FADE, the adaptive mix of Pass@k
-    Training, and entries with one continuous parameter; use: (2, n + 1), which entries count."""
-    for found in (_grpo, _families, _fade, _adaptive, _beta_family):
+    """The best match of every family: GRPO with ddof and epsilon, MaxRL with epsilon, the beta family, FADE, the
+    adaptive mix of Pass@k Training, and entries with one continuous parameter; use: (2, n + 1), which entries count."""
+    for found in (_grpo, _maxrl, _families, _fade, _adaptive, _beta_family):
         matches = list(found(table, use, exact))
         yield from [m for m in matches if m.exact][:1] or matches
 
@@ -52,14 +52,38 @@ def _grpo(table: AdvantageTable, use: FloatArray, exact: float) -> Iterator[Matc
     for slope, epsilon in guesses:
         if slope <= 0:
             continue
-        ddof = 1 if abs(slope - np.sqrt(n / (n - 1))) < max(1e-7, 100 * exact) else 0
-        factor = 1 / slope * (np.sqrt(n / (n - 1)) if ddof else 1.0)
-        fitted = max(epsilon * factor, 0.0)
-        for shown in (f"{fitted:.1g}", tidy(fitted, exact)):  # float32 blurs an epsilon of 0.0001
-            spec = f"grpo(ddof={ddof}, epsilon={shown})"
-            match = compared(flat(table, use), flat(estimator(spec).table(n), use), spec, exact)
-            if match is not None:
-                yield _Bessel(**vars(match), n=n) if ddof else match
+        for ddof in _shortest_first(slope, epsilon, n, exact):
+            factor = np.sqrt(n / (n - ddof)) / slope
+            fitted = max(epsilon * factor, 0.0)
+            for shown in (f"{fitted:.1g}", tidy(fitted, exact)):  # float32 blurs an epsilon of 0.0001
+                spec = f"grpo(ddof={ddof}, epsilon={shown})"
+                match = compared(flat(table, use), flat(estimator(spec).table(n), use), spec, exact)
+                if match is not None:
+                    yield _Bessel(**vars(match), n=n) if ddof else match
+
+
+def _shortest_first(slope: float, epsilon: float, n: int, exact: float) -> list[int]:
+    """Both ddof describe one table; first the one whose factor is 1, else whose epsilon has fewer digits."""
+
+    def length(ddof: int) -> tuple[bool, int]:
+        factor = np.sqrt(n / (n - ddof)) / slope
+        return abs(factor - 1) > max(1e-7, 100 * exact), len(tidy(max(epsilon * factor, 0.0), max(exact, 1e-9)))
+
+    return sorted((0, 1), key=length)
+
+
+def _maxrl(table: AdvantageTable, use: FloatArray, exact: float) -> Iterator[Match]:
+    """MaxRL's denominator, read off as (r - mean) / A = factor' * mean + epsilon', a line in the mean."""
+    n = table.n
+    rate, both = np.arange(1, n) / n, (use[0] & use[1])[1:n]
+    with np.errstate(all="ignore"):
+        below = (1 - rate) / table.positive[1:n]
+    if n < 4 or not both.all() or not np.all(np.isfinite(below) & (below > 0)):
+        return
+    slope, epsilon = np.polyfit(rate, below, 1)
+    if slope > 0 and epsilon > 0:
+        for shown in (f"{epsilon / slope:.1g}", tidy(float(epsilon / slope), exact)):
+            yield from _named(f"maxrl(epsilon={shown})", table, use, exact)
 
 
 @dataclass(frozen=True)

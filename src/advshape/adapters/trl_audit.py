@@ -22,12 +22,7 @@ from tokenizers import Tokenizer, models
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from trl import GRPOConfig, GRPOTrainer
 
-__all__ = ["OPTIONS", "TRLAdvantages"]
-
-OPTIONS = {  # those of GRPOConfig that make the advantages; TRL's defaults first
-    "scale_rewards": ("group", "batch", "none"),
-    "multi_objective_aggregation": ("sum_then_normalize", "normalize_then_sum"),
-}
+__all__ = ["TRLAdvantages"]
 
 
 class TRLAdvantages:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 import advshape as adv
 from advshape.audit.shapes import Call, Tensors
 from advshape.audit.target import Target
+from advshape.errors import AdvshapeError
 from advshape.probe import Reversal, reverse
 
 __all__ = ["as_data", "examine", "probe"]
@@ -21,7 +22,13 @@ Rows = NDArray[np.float64]
 
 def probe(target: Target, n: int) -> Reversal:
     """`advshape.reverse` of the target's rule, with what only its own signature can show among the findings."""
+    if n < target.smallest_n:
+        raise AdvshapeError(f"{target.version} takes at least {target.smallest_n} rollouts per prompt, got n={n}")
     found = reverse(target.rule, n, arrays=target.rule.arrays)
+    if isinstance(target.rule, Tensors) and not (found.match and found.match.exact):
+        target.rule.single = True  # code that rounds to float32 inside has no exact name in float64
+        single = reverse(target.rule, n, arrays="torch")
+        found = single if single.match and single.match.exact else found
     checks = [_lengths, _tokens]
     if not any(finding.kind == "batch" for finding in found.findings):  # else a group of any size changes it
         checks.append(_ragged)

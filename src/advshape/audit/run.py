@@ -79,14 +79,14 @@ def _run(command: list[str], folder: str, seconds: float, target: str) -> str:
         )  # fmt: skip
     except OSError as error:
         raise AdvshapeError(
-            f"--python {command[0]!r} cannot be run ({error}); give the path of an interpreter"
+            f"{command[0]!r} cannot be run ({error}); give --python the path of an interpreter"
         ) from None
-    try:
-        said = child.communicate(timeout=seconds)[1].decode(errors="replace").strip().splitlines()
-    except subprocess.TimeoutExpired:
-        raise TargetFailed(f"{target} took longer than {seconds:g} s; allow more with --seconds") from None
-    finally:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
+    with child:
+        try:
+            said = child.communicate(timeout=seconds)[1].decode(errors="replace").strip().splitlines()
+        except subprocess.TimeoutExpired:
+            raise TargetFailed(f"{target} took longer than {seconds:g} s; allow more with --seconds") from None
+        finally:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(child.pid, signal.SIGKILL)
     return said[-1] if said else f"exit code {child.returncode}"

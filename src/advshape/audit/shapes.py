@@ -81,6 +81,7 @@ class Tensors(Call):
     """
 
     constants: dict[str, Any] = field(default_factory=dict)
+    single: bool = False
     uneven: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -109,7 +110,7 @@ class Tensors(Call):
     def _tensor(self, rewards: Any, ids: NDArray[np.int64], lengths: NDArray[np.int64]) -> Any:
         import torch
 
-        rewards = rewards.float()  # what trainers hold
+        rewards = rewards.float() if self.single else rewards.double()
         sizes = torch.as_tensor(lengths)
         mask = (torch.arange(int(sizes.max())) < sizes[:, None]).to(rewards.dtype)
         tokens = torch.zeros_like(mask)

@@ -23,6 +23,7 @@ class Target:
     documentation: str
     rule: Call
     notes: tuple[str, ...] = ()
+    smallest_n: int = 1
 
     @property
     def description(self) -> str:

@@ -47,10 +47,11 @@ def _own(name: str, where: str, function: str, signature: str) -> Target:
         found = module
         for part in function.split("."):
             found = getattr(found, part)
-    except (ModuleNotFoundError, ValueError, AttributeError, FileNotFoundError) as error:
+    except (Exception, SystemExit) as error:  # the module is the user's: it may do anything as it is imported
+        why = f"{type(error).__name__}: {error}".split("\n")[0]
         raise AdvshapeError(
-            f"no advantage function {name!r} ({error}); write module:function, as in rules:mine, or "
-            "path/to/file.py:function"
+            f"no advantage function {name!r} ({why}); write module:function, as in rules:mine for rules.py, or "
+            "path/to/rules.py:mine"
         ) from error
     if not callable(found):
         raise AdvshapeError(f"{name} is a {type(found).__name__}, no function")

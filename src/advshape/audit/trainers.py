@@ -13,6 +13,7 @@ import inspect
 import sys
 import textwrap
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import metadata
 from itertools import product
 from types import ModuleType, SimpleNamespace
@@ -35,6 +36,7 @@ TRAINERS = {  # scheme: (distribution, module that holds the advantage code)
     "tunix": ("google-tunix", "tunix.rl.algo_core"),
     "trl": ("trl", "trl.trainer.grpo_trainer"),
 }
+_EXTRA = {"trl": 'pip install "advshape[trl]", or '}
 NEEDS_A_GPU = ("flash_attn", "deepspeed", "vllm", "ring_flash_attn", "flashinfer")  # replaced where they are missing
 
 
@@ -125,16 +127,29 @@ def _openrlhf_call(module: ModuleType, word: str, options: dict[str, Any], rewar
     return torch.cat([row.advantages.mean(1) for row in found]).reshape(groups, n)
 
 
-def _trl(name: str, word: str, pairs: list[str]) -> Target:
-    module("trl")
-    from advshape.adapters.trl_audit import OPTIONS, TRLAdvantages
+_TRL_OPTIONS = {  # those of GRPOConfig that make the advantages; TRL's defaults first
+    "scale_rewards": ("group", "batch", "none"),
+    "multi_objective_aggregation": ("sum_then_normalize", "normalize_then_sum"),
+}
 
-    chosen = options([p for p in [word, *pairs] if p], {key: values[0] for key, values in OPTIONS.items()}, OPTIONS)
+
+def _trl(name: str, word: str, pairs: list[str]) -> Target:
+    given = [word, *pairs] if ":" in name and name.partition(":")[2].strip() else []
+    try:
+        chosen = options(given, {key: values[0] for key, values in _TRL_OPTIONS.items()}, _TRL_OPTIONS)
+    except AdvshapeError as error:
+        raise AdvshapeError(
+            f"{error}. Other options change the loss: `advshape.adapters.trl.objective_warnings(config)` tells which "
+            "change the objective"
+        ) from None
+    module("trl")
     from trl import GRPOTrainer
 
-    rule = TRLAdvantages(2, **chosen)
+    from advshape.adapters.trl_audit import TRLAdvantages
+
+    rule = Groups(TRLAdvantages(2, **chosen), "torch")
     function = GRPOTrainer._generate_and_score_completions
-    return _target("trl", name, function, Groups(rule, "torch"), (_shown(chosen), "one 0/1 reward function"))
+    return replace(_target("trl", name, function, rule, (_shown(chosen), "one 0/1 reward function")), smallest_n=2)
 
 
 def module(scheme: str) -> Any:
@@ -144,8 +159,8 @@ def module(scheme: str) -> Any:
         version = metadata.version(package)
     except metadata.PackageNotFoundError:
         raise AdvshapeError(
-            f"{package} is not installed for {sys.executable}; give --python PATH, the interpreter of the environment "
-            f"that has it (looked for {path})"
+            f"{package} is not installed for {sys.executable}: {_EXTRA.get(scheme, '')}give --python PATH, the "
+            f"interpreter of the environment that has it (looked for {path})"
         ) from None
     while True:
         try:
@@ -218,11 +233,8 @@ def _swift_scales(module: Any) -> list[str]:
 
 
 def _trl_names() -> list[str]:
-    from advshape.adapters.trl_audit import OPTIONS
-
-    return [
-        ",".join(f"{key}={v}" for key, v in zip(OPTIONS, values, strict=True)) for values in product(*OPTIONS.values())
-    ]
+    words = ([f"{key}={value}" for value in values] for key, values in _TRL_OPTIONS.items())
+    return [",".join(pair) for pair in product(*words)]
 
 
 def _openrlhf_names(module: Any) -> list[str]:

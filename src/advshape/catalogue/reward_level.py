@@ -8,6 +8,7 @@ import numpy as np
 
 from advshape.bernstein import FloatArray
 from advshape.catalogue.entry import by_counts, by_rate, number, whole
+from advshape.errors import AdvshapeError
 from advshape.forward import plug_in, unbiased
 from advshape.surrogate import Entropy, Identity, LogLikelihood, SkewR, Variance
 from advshape.surrogates import BetaFamily, Focal, LeadGRPO, LogOdds, RiskSensitive
@@ -103,8 +104,11 @@ def prioritized_grpo() -> AdvantageEstimator:
     return replace(skew_r(), name="prioritized_grpo", reference=_KIMI)
 
 
-def maxrl(order: int | None = None) -> AdvantageEstimator:
-    """MaxRL: A+ = n/c - 1, A- = -1, 0 at c = 0: log-likelihood of order n - 1; or any fixed order, centred."""
+def maxrl(order: int | None = None, epsilon: float = 0.0) -> AdvantageEstimator:
+    """MaxRL: (r - mean) / (mean + epsilon), 0 at c = 0: log-likelihood of order n - 1; or any fixed order, centred."""
+    number("maxrl", "epsilon", epsilon, 0.0)
+    if order is not None and epsilon > 0:
+        raise AdvshapeError("maxrl takes order or epsilon: epsilon belongs to the division by the group's mean")
     if order is not None:
         fixed = unbiased(LogLikelihood(whole("maxrl", "order", order)), "centered")
         return replace(
@@ -115,10 +119,10 @@ def maxrl(order: int | None = None) -> AdvantageEstimator:
             avoid="with more than order + 1 rollouts to spare: maxrl uses them for a higher order",
         )
     return by_counts(
-        "maxrl",
+        "maxrl" if epsilon == 0 else f"maxrl(epsilon={epsilon:g})",
         LogLikelihood(),
-        lambda c, n: n / c - 1,
-        lambda c, n: np.where(c > 0, -1.0, 0.0),
+        lambda c, n: (n - c) / (c + n * epsilon),
+        lambda c, n: np.where(c > 0, -c / np.maximum(c + n * epsilon, 1), 0.0),
         smallest_n=2,
         reference=_MAXRL,
         use="to weigh every pass@k alike: hard prompts count by 1/rho",

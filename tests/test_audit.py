@@ -1,0 +1,239 @@
+"""Other people's code where it lies: each call shape, each finding, each way to fail, and the page, on small rules."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import advshape as adv
+from advshape.audit.examine import examine, probe
+from advshape.audit.page import page
+from advshape.audit.run import TargetFailed, audit, estimators
+from advshape.audit.shapes import shaped
+from advshape.audit.targets import load
+from advshape.cli import main
+
+RULES = '''
+import os, time
+import numpy as np
+
+def groups(r):
+    """Leave-one-out.
+
+    More of it.
+    """
+    n = r.shape[1]
+    return (r - r.mean(1, keepdims=True)) * n / (n - 1)
+
+def flat(r, n):
+    return groups(r.reshape(-1, n)).reshape(-1)
+
+def listed(rewards):
+    return [groups(r[None])[0] for r in rewards], [r for r in rewards]
+
+def plain_list(rewards):
+    return [groups(r[None])[0].tolist() for r in rewards]
+
+def by_uid(token_level_rewards, response_mask, index, config, epsilon=0.0):
+    import torch
+    scores = token_level_rewards.sum(-1)
+    for uid in set(index):
+        own = torch.as_tensor(index == uid)
+        n = int(own.sum())
+        if n < 2:
+            raise ValueError("a group of one")
+        scores[own] = (scores[own] - scores[own].mean()) * n / (n - 1)
+    return scores[:, None] * response_mask, scores
+
+def by_place(token_level_rewards, response_mask, index, **_):
+    scores = token_level_rewards.sum(-1).reshape(-1, 4)
+    return (scores - scores.mean(1, keepdim=True)).reshape(-1, 1) * response_mask, None
+
+def by_length(token_level_rewards, response_mask, **_):
+    return token_level_rewards.sum(-1)[:, None] * response_mask / response_mask.sum(-1, keepdim=True), None
+
+def by_token(token_level_rewards, response_mask, **_):
+    return token_level_rewards, None
+
+def by_batch(token_level_rewards, response_mask, **_):
+    scores = token_level_rewards.sum(-1)
+    return (scores - scores.mean())[:, None] * response_mask, None
+
+def forever(r):
+    while True:
+        time.sleep(1)
+
+def leaves(r):
+    os._exit(7)
+
+def writes(r):
+    with open("left behind", "w") as file:
+        file.write("x")
+    print("noise on standard output")
+    return groups(r)
+
+number = 3
+'''
+
+
+@pytest.fixture(scope="module")
+def rules(tmp_path_factory):
+    path = tmp_path_factory.mktemp("audit") / "their_rules.py"
+    path.write_text(RULES)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("function", "signature"),
+    [("groups", None), ("groups", "groups"), ("flat", "flat"), ("listed", "list"), ("plain_list", "list"),
+     ("by_uid", "verl")],
+)  # fmt: skip
+def test_every_call_shape_is_the_same_rule(rules, function, signature):
+    """Parity: one rule behind four signatures has one table, RLOO's."""
+    found = probe(load(f"{rules}:{function}", signature), 5)
+    assert found.match.name == "rloo"
+    assert found.match.exact
+    np.testing.assert_allclose(found.table.weight, adv.estimator("rloo").table(5).weight, rtol=1e-6)
+    assert not found.findings
+
+
+@pytest.mark.parametrize(
+    ("function", "n", "kinds"),
+    [
+        ("by_uid", 4, set()),
+        ("by_place", 4, {"unequal groups"}),
+        ("by_length", 4, {"lengths", "not centred", "dead groups"}),
+        ("by_token", 4, {"tokens", "lengths", "not centred", "dead groups"}),
+        ("by_batch", 4, {"batch", "batch scale"}),
+    ],
+)
+def test_what_only_the_signature_shows(rules, function, n, kinds):
+    found = probe(load(f"{rules}:{function}", "verl"), n)
+    assert {finding.kind for finding in found.findings} == kinds
+
+
+def test_examination(rules):
+    target = load(f"{rules}:by_length", "verl")
+    data = examine(target, probe(target, 4))
+    assert data["filters"].startswith("dropping dead groups loses A-(0) = 0 and A+(4) = 0.3333")
+    assert data["group_of_one"] == {"wrong": 0.0, "right": pytest.approx(1 / 3)}
+    target = load(f"{rules}:by_uid", "verl")
+    data = examine(target, probe(target, 4))
+    assert data["group_of_one"] == {"refuses": "ValueError: a group of one"}
+    assert "only rescales" in data["filters"]
+    assert data["slope_at_0_and_1"] == pytest.approx([1.0, 1.0])
+    assert json.loads(json.dumps(data)) == json.loads(json.dumps(data))
+    assert load(f"{rules}:groups").documentation == "Leave-one-out."
+
+
+def test_in_its_own_process(rules, tmp_path, monkeypatch):
+    """It writes where nobody looks, its noise is not ours, and no caches are left beside the file."""
+    monkeypatch.chdir(tmp_path)
+    found = audit(f"{rules}:writes", [3, 4])
+    assert [data["n"] for data in found["data"]] == [3, 4]
+    assert "this is rloo" in found["text"]
+    assert os.listdir(tmp_path) == []
+    assert os.listdir(rules.parent) == [rules.name]
+
+
+def test_time_limit_and_death(rules):
+    start = time.monotonic()
+    with pytest.raises(TargetFailed, match=r"longer than 2 s; allow more with --seconds"):
+        audit(f"{rules}:forever", [4], seconds=2)
+    assert time.monotonic() - start < 30
+    with pytest.raises(TargetFailed, match="exit code 7"):
+        audit(f"{rules}:leaves", [4])
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["reverse", "{rules}:nothing"], 2, "no advantage function"),
+        (["reverse", "{rules}:number"], 2, "is a int, no function"),
+        (["reverse", "{rules}.py:groups"], 2, "there is no file"),
+        (["reverse", "{rules}:groups", "--python", "/no/such/python"], 2, "give --python the path of an interpreter"),
+        (["reverse", "tunix:grpo"], 2, "google-tunix is not installed for"),
+        (["reverse", "trl:", "--signature", "flat"], 2, "--signature is for functions of your own"),
+        (["reverse", "{rules}:leaves"], 1, "exit code 7"),
+        (["audit", "nobody"], 2, "'nobody' is no trainer"),
+        (["audit", "tunix", "--out", "{folder}/a.md"], 2, "google-tunix is not installed"),
+        (["audit", "--python", "verl"], 2, "write TRAINER=PATH"),
+        (["audit", "-n", "8;16"], 2, "give group sizes"),
+        (["audit", "-n", "1"], 2, "give group sizes"),
+        (["audit", "--out", "page.html"], 2, "give a file FILE.md"),
+    ],
+)
+def test_each_mistake_is_one_clear_sentence(rules, tmp_path, capsys, words, code, message):
+    words = [word.format(rules=rules, folder=tmp_path) for word in words]
+    assert main(words) == code
+    said = capsys.readouterr()
+    assert message in said.err
+    assert said.out == ""
+    assert len([line for line in said.err.splitlines() if line.startswith("advshape:")]) == 1
+
+
+def test_the_page(rules, tmp_path, capsys):
+    """Through the command: rules that run stand in page and data, the one that fails is named, exit code 1."""
+    out = tmp_path / "page.md"
+    targets = [f"{rules}:groups", f"{rules}:leaves"]
+    assert main(["audit", *targets, "-n", "4,6", "--out", str(out)]) == 1
+    assert "1 rules in" in capsys.readouterr().out
+    text, data = out.read_text(), json.loads(out.with_suffix(".json").read_text())
+    assert [one["n"] for one in data[0]] == [4, 6]
+    assert data[0][1]["positive"] == pytest.approx(adv.estimator("rloo").table(6).positive.tolist())
+    assert "| 6 | rloo | 1, 1 | 0, 0 |" in text
+    assert "## Not run" in text
+    assert "exit code 7" in text
+    assert page([data[0]], command="x") == page(json.loads(json.dumps([data[0]])), command="x")
+
+
+def test_markup_in_a_packages_text_stays_text():
+    data = audit_like("<script>alert(1)</script> [a](http://b) `c` *d*\n| e |")
+    text = page([[data]])
+    assert "<script>" not in text
+    assert re.search(r"(?<!\\)\]\((?!reverse)", text) is None
+    assert "\\*d\\*" in text
+
+
+def audit_like(words):
+    table = adv.estimator("rloo").table(2)
+    found = adv.reverse(table, 2)
+    from advshape.audit.examine import as_data
+
+    more = {"target": "a:b", "version": "x 1", "source": "x.y", "documentation": words, "notes": [words]}
+    return {**more, **as_data(found), "group_of_one": {"refuses": words}, "filters": words}
+
+
+def test_only_this_package_comes_along(rules, tmp_path):
+    """The child finds advshape by its path; nothing else of this environment is on the child's path."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "v"], check=True)
+    (there,) = (tmp_path / "v").glob("lib/*/site-packages")
+    for package in ("numpy", "numpy.libs", "scipy", "scipy.libs"):
+        source = os.path.join(os.path.dirname(os.path.dirname(np.__file__)), package)
+        if os.path.exists(source):
+            (there / package).symlink_to(source)
+    path = tmp_path / "looks.py"
+    path.write_text(
+        "import importlib.util\n"
+        "def rule(r):\n"
+        "    assert importlib.util.find_spec('hypothesis') is None\n"
+        "    return r - r.mean(1, keepdims=True)\n"
+    )
+    assert "dr_grpo" in audit(f"{path}:rule", [4], python=str(tmp_path / "v/bin/python"))["text"]
+
+
+def test_names_of_an_installed_trainer():
+    pytest.importorskip("trl")
+    names = estimators("trl")
+    assert "scale_rewards=batch,multi_objective_aggregation=sum_then_normalize" in names
+    assert len(names) == 6
+
+
+def test_unknown_shape_names_the_known_ones():
+    with pytest.raises(adv.AdvshapeError, match="groups, flat, list, verl"):
+        shaped(len, "rows")
