@@ -89,6 +89,7 @@ def _add_train(commands: Any) -> None:
     sub.add_argument("--set", action="append", default=[], metavar="TABLE.KEY=VALUE", dest="overrides",
                      help="change one entry of the recipe, e.g. trainer.learning_rate=1e-5; repeatable")  # fmt: skip
     sub.add_argument("--dry-run", action="store_true", help="resolve, check and print; train and write nothing")
+    sub.add_argument("--processes", type=int, metavar="N", help="with --dry-run: check a start with N processes")
     sub.add_argument("--resume", metavar="DIR", help="go on with the run in DIR from its last checkpoint")
     sub.add_argument("--overwrite", action="store_true", help="replace an existing run directory")
     sub.add_argument("--quiet", action="store_true", help="no progress bars")
@@ -119,6 +120,9 @@ def _train(options: argparse.Namespace) -> int:
         raise AdvshapeError("give either a recipe, or --resume DIR (which uses the recipe in DIR)")
     if options.resume and (options.overrides or options.out or options.overwrite):
         raise AdvshapeError("--resume goes on with the run as it is: it takes no --set, --out or --overwrite")
+    if options.processes is not None and (not options.dry_run or options.resume or options.processes < 1):
+        raise AdvshapeError("--processes N, at least 1, goes with --dry-run: it tells what a start with N would be; "
+                            "start them with torchrun --nproc_per_node N -m advshape train ...")  # fmt: skip
     recipe = load_recipe(options.recipe, options.overrides) if options.recipe else None
     no_deprecation_notes()
     from advshape.training import run
@@ -126,10 +130,11 @@ def _train(options: argparse.Namespace) -> int:
     if recipe is None:
         prepared = run.prepare_resume(options.resume)
     else:
-        prepared = run.prepare(recipe, options.out, overwrite=options.overwrite)
+        prepared = run.prepare(recipe, options.out, overwrite=options.overwrite, processes=options.processes)
     if options.dry_run:
         print(prepared.plan.recipe.to_toml())
         print(prepared.plan.describe())
+        prepared.plan.check_here()
         return DONE
     return _execute(prepared, not options.quiet)
 
@@ -139,7 +144,7 @@ def _execute(prepared: PreparedRun, progress: bool) -> int:
 
     no_foreign_bars()
     if run.is_main_process():
-        print(prepared.plan.describe(), file=sys.stderr)
+        print(prepared.plan.describe(), *(f"resume     {line}" for line in prepared.told), sep="\n", file=sys.stderr)
     try:
         result = prepared.execute(progress)
     except run.Interrupted as error:

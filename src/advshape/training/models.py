@@ -55,7 +55,7 @@ def find_model(spec: str) -> ModelSource:
         return ModelSource(spec, spec, "hub")
     raise AdvshapeError(
         f"no model {spec!r}{nearest(spec, model_names()) or '.'} It is no directory, and no hub model that is cached "
-        f"or reachable. Give a directory with config.json, or one of: {', '.join(model_names())}"
+        f"or reachable. Give a directory with config.json (--set model.path=DIR), or one of: {', '.join(model_names())}"
     )
 
 

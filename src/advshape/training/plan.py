@@ -15,6 +15,7 @@ import advshape
 from advshape.errors import AdvshapeError
 from advshape.schedule import Schedule
 from advshape.tasks import Task, load_task
+from advshape.training.budget import budget, read_model
 from advshape.training.models import ModelSource, find_model, lora_config
 from advshape.training.objective import (
     REWARD_KEYS,
@@ -26,6 +27,7 @@ from advshape.training.objective import (
     too_late,
 )
 from advshape.training.recipe import OUR_TRAINER_KEYS, OWNED_TRAINER_KEYS, Recipe, with_defaults
+from advshape.training.scale import check_scale, obstacles
 from advshape.training.trackers import check_trackers
 
 TASK_KEYS = ("name", "train_problems", "seed")
@@ -52,6 +54,7 @@ class Plan:
     warnings: tuple[str, ...]
     schedule: Schedule | None
     visits: Visits
+    processes: int = 1
 
     @property
     def objective(self) -> str:
@@ -81,6 +84,11 @@ class Plan:
         """Whether rollouts with advantage 0 shall take part in no forward or backward pass."""
         return bool(self.recipe.trainer["skip_zero_advantages"])
 
+    def check_here(self) -> None:
+        """Raise where this machine, or this start, lacks what the recipe needs: a package, more processes."""
+        if found := obstacles(self.config, self.processes):
+            raise AdvshapeError("; ".join(found))
+
     def describe(self) -> str:
         """The plan for a person: what ``--dry-run`` prints below the resolved recipe."""
         n = self.config["num_generations"]
@@ -98,37 +106,40 @@ class Plan:
         ]
         if self.rewards:
             lines.insert(3, f"rewards    {', '.join(f'{key} = {value!r}' for key, value in self.rewards.items())}")
+        lines += budget(self)
         lines += [f"note       {note}" for note in self.notes]
         lines += [f"warning    {text}" for text in self.warnings]
         return "\n".join(lines)
 
 
-def make_plan(recipe: Recipe) -> Plan:
-    """Resolve and check a recipe.
+def make_plan(recipe: Recipe, processes: int | None = None) -> Plan:
+    """Resolve and check a recipe, for this start or for another number of training processes.
 
     Raises ``AdvshapeError`` for: unknown ``GRPOConfig`` fields, estimators, tasks, models or parameters (with
     the nearest name), a group smaller than the estimator allows, K above n, real-valued rewards without a bound
     that the estimator needs, batches that do not hold whole groups, and values that TRL refuses.
     """
-    recipe = with_defaults(recipe)
+    recipe, processes = with_defaults(recipe), processes or world_size()
     schedule = resolve_objective(recipe.objective)  # cheap checks first: TRL takes seconds to import
     visits = read_visits(recipe.objective, recipe.sampling, schedule)
     check_evaluation(recipe.evaluation)
     model = find_model(recipe.model["path"])
     task = make_task(recipe.task)
     config = check_trainer(recipe.trainer)
-    check_batches(config)
+    check_scale(config, processes)
+    check_batches(config, processes)
     if schedule is not None:
         check_schedule(schedule, recipe.objective, config["num_generations"])
     lora_config(recipe.model.get("lora"))
-    prompts = generation_batch(config) // config["num_generations"]
-    problems = recipe.task.get("train_problems") or _problems_needed(config, prompts, visits)
+    prompts = generation_batch(config, processes) // config["num_generations"]
+    problems = recipe.task.get("train_problems") or _problems_needed(config, prompts, visits, processes)
+    check_chat(model, task)
     visits = visits.with_batches(problems, prompts, config)
     sampling = dict(recipe.sampling) | ({"prioritized": visits.prioritized} if visits.prioritized else {})
     resolved = recipe.with_tables(task={**recipe.task, "train_problems": problems}, sampling=sampling)
     estimator = schedule.first if schedule is not None else None
-    notes, warned = _remarks(resolved, schedule, config, prompts)
-    return Plan(resolved, model, task, estimator, config, problems, prompts, notes, warned, schedule, visits)
+    notes, warned = _remarks(resolved, schedule, config, processes)
+    return Plan(resolved, model, task, estimator, config, problems, prompts, notes, warned, schedule, visits, processes)
 
 
 def check_trainer(trainer: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,35 +175,39 @@ def _check_kind(key: str, value: Any, default: Any) -> None:
         raise AdvshapeError(f"[trainer] {key} must be a number, got {value!r}")
 
 
-def check_batches(config: Mapping[str, Any]) -> None:
+def check_batches(config: Mapping[str, Any], processes: int | None = None) -> None:
     """TRL's rule before any model loads: a generation batch holds whole groups of ``num_generations``."""
     for key in ("num_generations", "per_device_train_batch_size", "gradient_accumulation_steps"):
         value = config[key]
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise AdvshapeError(f"[trainer] {key} must be a whole number of at least 1, got {value!r}")
-    n, batch = config["num_generations"], generation_batch(config)
+    processes = processes or world_size()
+    n, batch = config["num_generations"], generation_batch(config, processes)
     if n < 2:
         raise AdvshapeError(f"[trainer] num_generations={n}: TRL needs at least 2 rollouts per prompt")
     if batch % n:
         raise AdvshapeError(
             f"the generation batch of {batch} rollouts (per_device_train_batch_size "
-            f"{config['per_device_train_batch_size']} x {world_size()} processes x steps_per_generation "
-            f"{batch // config['per_device_train_batch_size'] // world_size()}) does not hold whole groups of "
+            f"{config['per_device_train_batch_size']} x {processes} processes x steps_per_generation "
+            f"{batch // config['per_device_train_batch_size'] // processes}) does not hold whole groups of "
             f"num_generations={n}; make it a multiple of {n}, for example {(batch // n + 1) * n}"
         )
+    each = config["per_device_train_batch_size"] * processes // world_size()  # TRL counts the processes of this start
+    checked = {**config, "per_device_train_batch_size": each}
+    checked.pop("deepspeed", None)  # checked by name; TRL would ask for its package here
     try:
-        grpo_config(config, "unused")
-    except (ValueError, TypeError) as error:
+        grpo_config(checked, "unused")
+    except (ValueError, TypeError, ImportError) as error:
         raise AdvshapeError(f"[trainer] TRL refuses this configuration: {error}") from None
 
 
-def generation_batch(config: Mapping[str, Any]) -> int:
+def generation_batch(config: Mapping[str, Any], processes: int | None = None) -> int:
     """Rollouts of one generation, over all processes, by TRL's rule."""
     given = config.get("generation_batch_size")
     if given is not None:
         return int(given)
     steps = config.get("steps_per_generation") or config["gradient_accumulation_steps"]
-    return int(config["per_device_train_batch_size"]) * world_size() * int(steps)
+    return int(config["per_device_train_batch_size"]) * (processes or world_size()) * int(steps)
 
 
 def grpo_config(config: Mapping[str, Any], output_dir: str) -> Any:
@@ -223,6 +238,19 @@ def make_task(table: Mapping[str, Any]) -> Task:
     return load_task(table["name"], **{key: value for key, value in table.items() if key not in TASK_KEYS})
 
 
+def check_chat(model: ModelSource, task: Task) -> None:
+    """Raise when the task poses chat messages and the model's tokenizer has no template for them."""
+    (problem,) = task.problems("train", 1)
+    if isinstance(problem.prompt, str):
+        return
+    _, tokenizer = read_model(model)
+    if tokenizer is not None and not tokenizer.chat_template:
+        raise AdvshapeError(
+            f"the task {task.name!r} poses chat messages, and the model {model.name!r} has no chat template (a base "
+            "model?); set chat = false in [task] for plain text, or give the model a chat_template.jinja"
+        )
+
+
 def check_evaluation(evaluation: Mapping[str, Any]) -> None:
     """Whole positive numbers and a positive temperature."""
     for key in ("count", "n"):
@@ -234,7 +262,7 @@ def check_evaluation(evaluation: Mapping[str, Any]) -> None:
         raise AdvshapeError(f"[evaluation] temperature must be above 0, got {temperature!r}")
 
 
-def _problems_needed(config: Mapping[str, Any], prompts: int, visits: Visits) -> int:
+def _problems_needed(config: Mapping[str, Any], prompts: int, visits: Visits, processes: int) -> int:
     """Enough for the run, so that no problem comes twice: one new batch for each generation.
 
     A quarter of that where earlier visits are used: each problem comes about four times.
@@ -245,17 +273,14 @@ def _problems_needed(config: Mapping[str, Any], prompts: int, visits: Visits) ->
             "give [trainer] max_steps, or [task] train_problems for a run that counts in epochs (num_train_epochs)"
         )
     accumulation = config["gradient_accumulation_steps"]
-    batches = steps * accumulation // _steps_per_generation(config)
+    each = generation_batch(config, processes) // (config["per_device_train_batch_size"] * processes)
+    batches = steps * accumulation // each
     generations = max(1, batches // config.get("num_iterations", 1) + 1)
     return (generations if visits.history is None else -(-generations // 4)) * prompts
 
 
-def _steps_per_generation(config: Mapping[str, Any]) -> int:
-    return generation_batch(config) // (config["per_device_train_batch_size"] * world_size())
-
-
 def _remarks(
-    recipe: Recipe, schedule: Schedule | None, config: Mapping[str, Any], prompts: int
+    recipe: Recipe, schedule: Schedule | None, config: Mapping[str, Any], processes: int
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     from advshape.adapters.trl_options import objective_warnings
 
@@ -268,8 +293,10 @@ def _remarks(
         notes.append(f"scale_rewards={config.get('scale_rewards', 'group')!r} acts (stock TRL)")
     elif "scale_rewards" in config:
         notes.append("scale_rewards has no effect: the estimator's advantages replace TRL's; use [objective] scale")
-    if world_size() > 1:
+    if processes > 1:
         notes.append("with several processes the evaluations are left out; run `advshape evaluate` afterwards")
+    if config.get("fsdp") and hardware()["use_cpu"]:
+        notes.append("fsdp: accelerate shards on accelerators only; on this CPU each process holds the whole model")
     late = () if schedule is None else tuple(too_late(schedule, config.get("max_steps", -1)))
     return tuple(notes), (*late, *objective_warnings(SimpleNamespace(**config)))
 

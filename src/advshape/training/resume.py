@@ -24,6 +24,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import rotate_checkpoints
 from trl.trainer.utils import RepeatSampler
 
+from advshape.training.checkpoints import RECIPE, seal
+
 PARTIAL = ".partial"  # where a checkpoint is written, beside the finished ones
 
 
@@ -50,6 +52,7 @@ class ExactResume:
     state: TrainerState
     num_iterations: int
     _step: int
+    recipe_toml: str = ""
     _partial: bool = False
     _sampler: EpochSampler | None = None
 
@@ -94,6 +97,8 @@ class ExactResume:
             self._partial = False
         self.accelerator.wait_for_everyone()
         if main:
+            (partial / name / RECIPE).write_text(self.recipe_toml, encoding="utf-8")
+            seal(partial / name)
             _publish(partial / name, place / name)
             rotate_checkpoints(output_dir=str(place), save_total_limit=self.args.save_total_limit, use_mtime=True)
         self.accelerator.wait_for_everyone()

@@ -22,6 +22,7 @@ from advshape.evaluation.curves import paired_difference
 from advshape.evaluation.evaluate import Evaluation, evaluate
 from advshape.report import write_report
 from advshape.training.card import model_card
+from advshape.training.checkpoints import choose
 from advshape.training.models import ModelSource, load_model, lora_config
 from advshape.training.plan import Plan, grpo_config, make_plan, world_size
 from advshape.training.recipe import Recipe, load_recipe
@@ -59,15 +60,18 @@ class PreparedRun:
     directory: RunDirectory
     overwrite: bool = False
     resumed: bool = False
+    checkpoint: tuple[Path, int] | None = None
+    told: tuple[str, ...] = ()
 
     def execute(self, progress: bool = True) -> RunResult:
         """Make or cut back the run directory, evaluate, train, evaluate.
 
-        Raises ``Interrupted`` on Ctrl-C or SIGTERM and ``RunFailed`` when something else went wrong.
+        Raises ``Interrupted`` on Ctrl-C or SIGTERM, ``RunFailed`` when something else went wrong, and, before anything
+        is written, ``AdvshapeError`` where this machine lacks a package that the recipe needs.
         """
-        directory, checkpoint = self.directory, None
+        self.plan.check_here()
+        directory, checkpoint = self.directory, self.checkpoint
         if self.resumed:
-            checkpoint = directory.last_checkpoint()
             if is_main_process():
                 directory.cut_back(checkpoint[1] if checkpoint else 0)
         elif is_main_process():
@@ -86,13 +90,16 @@ class PreparedRun:
             raise RunFailed(f"{type(error).__name__}: {error} (run directory: {directory.path}{_among()})") from error
 
 
-def prepare(recipe: Recipe, out: str | Path | None = None, *, overwrite: bool = False) -> PreparedRun:
+def prepare(
+    recipe: Recipe, out: str | Path | None = None, *, overwrite: bool = False, processes: int | None = None
+) -> PreparedRun:
     """Check a recipe and its run directory; writes nothing.
 
     Args:
         recipe: as read by ``load_recipe``.
         out: run directory; default ``runs/<recipe name>`` in the working directory.
         overwrite: replace an existing run directory.
+        processes: check for this many training processes; default: those of this start.
 
     Raises ``AdvshapeError`` for a wrong recipe (see ``make_plan``) or an existing directory.
     """
@@ -100,7 +107,7 @@ def prepare(recipe: Recipe, out: str | Path | None = None, *, overwrite: bool = 
     directory = RunDirectory(out if out is not None else Path("runs") / recipe.name)
     if is_main_process():
         directory.check_free(overwrite)
-    return PreparedRun(make_plan(recipe), directory, overwrite)
+    return PreparedRun(make_plan(recipe, processes), directory, overwrite)
 
 
 def prepare_resume(out: str | Path) -> PreparedRun:
@@ -109,12 +116,15 @@ def prepare_resume(out: str | Path) -> PreparedRun:
     Weights, optimiser, learning-rate schedule and random states come from the checkpoint; rollouts and metrics
     of later steps are dropped and made again, with the bits they had (see ``resume``).
 
-    Raises ``AdvshapeError`` when there is no run in ``out`` or it is already done.
+    Raises ``AdvshapeError`` when there is no run in ``out``, it is already done, its checkpoints are all damaged, or it
+    was begun with another recipe.
     """
     check_report()
     directory = RunDirectory(out)
     directory.check_resumable()
-    return PreparedRun(make_plan(load_recipe(directory.recipe)), directory, resumed=True)
+    plan = make_plan(load_recipe(directory.recipe))
+    checkpoint, told = choose(directory, plan.recipe)
+    return PreparedRun(plan, directory, resumed=True, checkpoint=checkpoint, told=told)
 
 
 def train(
@@ -198,7 +208,7 @@ def _trainer(model: Any, tokenizer: Any, plan: Plan, directory: RunDirectory) ->
         **plan.trainer_arguments(),
     )
     trainer.judge, trainer.rollout_path = judge, directory.rollouts
-    trainer.pass_k = plan.pass_k
+    trainer.pass_k, trainer.recipe_toml = plan.pass_k, plan.recipe.to_toml()
     trainer.remove_callback(PrinterCallback)
     log = parts.MetricsLog(directory.metrics, partial(_tell, directory))
     trainer.add_callback(log)

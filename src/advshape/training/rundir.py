@@ -95,15 +95,17 @@ class RunDirectory:
 
     def last_checkpoint(self) -> tuple[Path, int] | None:
         """The newest complete checkpoint and its step, or None."""
+        found = self.whole_checkpoints()
+        return found[0] if found else None
+
+    def whole_checkpoints(self) -> list[tuple[Path, int]]:
+        """Checkpoints that were finished, and their steps; the newest first."""
         found = [
-            (int(path.name.rpartition("-")[2]), path)
+            (path, int(path.name.rpartition("-")[2]))
             for path in self.checkpoints.glob("checkpoint-*")
             if (path / "trainer_state.json").is_file()
         ]
-        if not found:
-            return None
-        step, path = max(found)
-        return path, step
+        return sorted(found, key=lambda entry: -entry[1])
 
     def cut_back(self, step: int) -> None:
         """Drop metrics and rollouts of later steps than ``step``: a resumed run makes them again."""
