@@ -30,6 +30,12 @@ def groups(r):
     n = r.shape[1]
     return (r - r.mean(1, keepdims=True)) * n / (n - 1)
 
+def one(r):
+    return groups(r[None])[0]
+
+def scaled(r, by):
+    return by * groups(r)
+
 def flat(r, n):
     return groups(r.reshape(-1, n)).reshape(-1)
 
@@ -90,8 +96,8 @@ def rules(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("function", "signature"),
-    [("groups", None), ("groups", "groups"), ("flat", "flat"), ("listed", "list"), ("plain_list", "list"),
-     ("by_uid", "verl")],
+    [("groups", None), ("groups", "groups"), ("one", "group"), ("scaled,by=1.0", "groups"), ("flat", "flat"),
+     ("listed", "list"), ("plain_list", "list"), ("by_uid", None), ("by_uid,epsilon=0.5", "verl")],
 )  # fmt: skip
 def test_every_call_shape_is_the_same_rule(rules, function, signature):
     """Parity: one rule behind four signatures has one table, RLOO's."""
@@ -155,6 +161,7 @@ def test_time_limit_and_death(rules):
     [
         (["reverse", "{rules}:nothing"], 2, "no advantage function"),
         (["reverse", "{rules}:number"], 2, "is a int, no function"),
+        (["reverse", "{rules}:scaled,by"], 2, "write function,name=value"),
         (["reverse", "{rules}.py:groups"], 2, "there is no file"),
         (["reverse", "{rules}:groups", "--python", "/no/such/python"], 2, "give --python the path of an interpreter"),
         (["reverse", "tunix:grpo"], 2, "google-tunix is not installed for"),
@@ -227,6 +234,16 @@ def test_only_this_package_comes_along(rules, tmp_path):
     assert "dr_grpo" in audit(f"{path}:rule", [4], python=str(tmp_path / "v/bin/python"))["text"]
 
 
+def test_a_file_of_a_package_is_imported_as_its_part(tmp_path):
+    inner = tmp_path / "theirs_of_test" / "inner"
+    inner.mkdir(parents=True)
+    for folder in (inner, inner.parent):
+        (folder / "__init__.py").touch()
+    (inner.parent / "shared.py").write_text("def mean(r):\n    return r.mean(1, keepdims=True)\n")
+    (inner / "rule.py").write_text("from ..shared import mean\ndef rule(r):\n    return r - mean(r)\n")
+    assert "dr_grpo" in audit(f"{inner}/rule.py:rule", [4])["text"]
+
+
 def test_names_of_an_installed_trainer():
     pytest.importorskip("trl")
     names = estimators("trl")
@@ -235,5 +252,5 @@ def test_names_of_an_installed_trainer():
 
 
 def test_unknown_shape_names_the_known_ones():
-    with pytest.raises(adv.AdvshapeError, match="groups, flat, list, verl"):
+    with pytest.raises(adv.AdvshapeError, match="groups, group, flat, list, verl"):
         shaped(len, "rows")

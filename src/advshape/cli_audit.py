@@ -23,9 +23,9 @@ def add(commands: Any) -> None:
     sub.add_argument("targets", metavar="TARGET", nargs="*",
                      help=f"{', '.join(SCHEMES)}: all its rules; or single targets of `advshape reverse`, such as "
                      "path/to/file.py:function (default: those that --python names, else trl)")  # fmt: skip
-    sub.add_argument("--python", action="append", default=[], metavar="TRAINER=PATH",
-                     help="interpreter of the environment that has this trainer; repeatable")  # fmt: skip
-    sub.add_argument("--signature", choices=("groups", "flat", "list", "verl"), help="of functions in files")
+    sub.add_argument("--python", action="append", default=[], metavar="[TRAINER=]PATH",
+                     help="interpreter that has this trainer, or for your own files; repeatable")  # fmt: skip
+    sub.add_argument("--signature", choices=("groups", "group", "flat", "list", "verl"), help="of functions in files")
     sub.add_argument("-n", default="8,16", metavar="N[,N]", help="rollouts per prompt (default 8,16)")
     sub.add_argument("--seconds", type=float, default=300.0, help="time limit for each rule (default 300)")
     sub.add_argument("--out", metavar="FILE.md", default="audit.md", help="the page; data goes to FILE.json beside it")
@@ -42,7 +42,9 @@ def run(options: argparse.Namespace) -> int:
         raise AdvshapeError(f"--out {options.out}: give a file FILE.md in a folder that exists")
     audited: list[Any] = []
     failures: list[str] = []
-    for target in _targets(options.targets or sorted(pythons) or ["trl"], pythons, options.seconds, failures):
+    for target in _targets(
+        options.targets or sorted(key for key in pythons if key) or ["trl"], pythons, options.seconds, failures
+    ):
         print(target, file=sys.stderr, flush=True)
         found = _one(target, sizes, pythons, options, failures)
         if found is not None:
@@ -58,12 +60,11 @@ def run(options: argparse.Namespace) -> int:
 def _one(target: str, sizes: list[int], pythons: dict[str, str], options: Any, failures: list[str]) -> Any:
     from advshape.audit.run import TargetFailed, audit
 
-    scheme = target.partition(":")[0]
-    own = None if scheme in SCHEMES else options.signature
+    scheme = target.partition(":")[0] if target.partition(":")[0] in SCHEMES else ""
+    own = None if scheme else options.signature
+    where = {"python": pythons.get(scheme), "paths": [str(Path.cwd())]}
     try:
-        return audit(
-            target, sizes, python=pythons.get(scheme), signature=own, seconds=options.seconds, paths=[str(Path.cwd())]
-        )["data"]
+        return audit(target, sizes, signature=own, seconds=options.seconds, **where)["data"]  # type: ignore[arg-type]
     except (AdvshapeError, TargetFailed) as error:
         failures.append(str(error) if target in str(error) else f"{target}: {error}")
         return None
@@ -90,9 +91,10 @@ def _targets(words: list[str], pythons: dict[str, str], seconds: float, failures
 def _pythons(given: list[str]) -> dict[str, str]:
     found = {}
     for pair in given:
-        scheme, equals, path = pair.partition("=")
-        if scheme not in SCHEMES or not equals:
-            raise AdvshapeError(f"--python {pair!r}: write TRAINER=PATH, with TRAINER one of {', '.join(SCHEMES)}")
+        scheme, _, path = pair.rpartition("=")
+        if scheme not in (*SCHEMES, "") or not path or path in SCHEMES:
+            raise AdvshapeError(f"--python {pair!r}: write TRAINER=PATH, with TRAINER one of {', '.join(SCHEMES)}, "
+                                "or PATH for files of your own")  # fmt: skip
         found[scheme] = path
     return found
 
@@ -110,5 +112,5 @@ def _sizes(text: str) -> list[int]:
 def _command(options: Any) -> str:
     """The command that makes the page again; interpreters' paths are this machine's own."""
     targets = [shlex.quote(word.rpartition("/")[2]) for word in options.targets]  # a file's folder is its owner's own
-    named = [f"--python {pair.partition('=')[0]}=PATH" for pair in options.python]
+    named = [f"--python {scheme}{'=' if scheme else ''}PATH" for scheme in _pythons(options.python)]
     return " ".join(["advshape audit", *targets, *named, f"-n {options.n}"])

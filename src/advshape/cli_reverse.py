@@ -27,9 +27,9 @@ def add(commands: Any) -> None:
     sub.add_argument("--positive", metavar="FORMULA",
                      help="instead of TARGET: A+ of the success rate rho, such as 'sqrt((1-rho)/rho)'")  # fmt: skip
     sub.add_argument("--negative", metavar="FORMULA", help="and A-, such as '-sqrt(rho/(1-rho))'")
-    sub.add_argument("--signature", metavar="SHAPE", choices=("groups", "flat", "list", "verl"),
-                     help="how your function is called: groups (default): (P, n) -> (P, n); flat: (P n,), n -> (P n,); "
-                     "list: [rewards, ...] -> [advantages, ...]; verl: keyword tensors")  # fmt: skip
+    sub.add_argument("--signature", metavar="SHAPE", choices=("groups", "group", "flat", "list", "verl"),
+                     help="how your function is called: groups (default): (P, n) -> (P, n); group: (n,) -> (n,); "
+                     "flat: (P n,), n -> (P n,); list: [(n,), ...] -> [(n,), ...]; verl: keyword tensors")  # fmt: skip
     sub.add_argument("--python", metavar="PATH", help="interpreter of the environment that has the trainer")
     sub.add_argument("--seconds", type=float, default=300.0, help="time limit of your or the trainer's code (300)")
     sub.add_argument("-n", type=int, default=8, help="rollouts per prompt (default 8)")

@@ -4,6 +4,7 @@ Found by path, so that nothing but this package comes into the target's environm
 a JSON answer beside it; what the target prints goes to the standard streams.
 """
 
+import dataclasses
 import importlib.util
 import json
 import sys
@@ -34,7 +35,8 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     try:
         if request.get("names"):
             return {"names": names(request["target"])}
-        target = load(request["target"], request.get("signature"), request.get("paths", ()))
+        target = load(request["target"], request["signature"], request["paths"])
+        target = dataclasses.replace(target, name=request["shown"])
         found = [probe(target, n) for n in request["sizes"]]
         return {
             "text": f"{target.description}\nwith " + "\n\nwith ".join(map(text, found)),

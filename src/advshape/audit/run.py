@@ -41,16 +41,17 @@ def audit(
     Python 3.11, numpy and SciPy). seconds: wall-clock limit. paths: where modules of one's own are looked for.
     Raises AdvshapeError where there is no such target, TargetFailed where its code does not finish.
     """
+    shown = target
     if ".py:" in target:
         where, _, function = target.rpartition(":")
         target = f"{Path(where).absolute()}:{function}"
-    request = {"target": target, "sizes": list(sizes), "signature": signature, "paths": list(paths)}
+    request = {"target": target, "shown": shown, "sizes": list(sizes), "signature": signature, "paths": list(paths)}
     return _asked(request, python, seconds)
 
 
 def estimators(scheme: str, *, python: str | None = None, seconds: float = 300.0) -> list[str]:
     """Names of the advantage rules that the trainer `scheme` of that interpreter has."""
-    found: list[str] = _asked({"target": scheme, "names": True}, python, seconds)["names"]
+    found: list[str] = _asked({"target": scheme, "shown": scheme, "names": True}, python, seconds)["names"]
     return found
 
 
@@ -59,10 +60,10 @@ def _asked(request: dict[str, Any], python: str | None, seconds: float) -> dict[
     with tempfile.TemporaryDirectory(prefix="advshape-") as folder:
         ask = Path(folder) / "request.json"
         ask.write_text(json.dumps(request), encoding="utf-8")
-        said = _run([python or sys.executable, str(CHILD), str(ask)], folder, seconds, request["target"])
+        said = _run([python or sys.executable, str(CHILD), str(ask)], folder, seconds, request["shown"])
         answer = ask.with_name("answer.json")
         if not answer.is_file():
-            raise TargetFailed(f"{request['target']}: its process ended without an answer: {said}")
+            raise TargetFailed(f"{request['shown']}: its process ended without an answer: {said}")
         found: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
     if "error" in found:
         raise AdvshapeError(found["error"])

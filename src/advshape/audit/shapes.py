@@ -1,13 +1,13 @@
 """How do trainers call their advantage function? Each way as one call: rewards (groups, n) -> advantages (groups, n).
 
-`groups` is that call itself. `flat` has (P n,) rewards and the group size, `list` one array for each group, `verl` the
-keyword tensors of verl and SkyRL, one reward at the end of each response.
+`groups` is that call itself. `group` takes one group (n,) at a time, `flat` has (P n,) rewards and the group size,
+`list` one array for each group, `verl` the keyword tensors of verl and SkyRL, one reward at the end of each response.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from advshape.errors import AdvshapeError
 
-__all__ = ["SHAPES", "Call", "Flat", "Groups", "Listed", "Tensors", "shaped"]
+__all__ = ["SHAPES", "Call", "Flat", "Groups", "Listed", "OneGroup", "Tensors", "parameters", "shaped"]
 
-SHAPES = ("groups", "flat", "list", "verl")
+SHAPES = ("groups", "group", "flat", "list", "verl")
 TOKENS = 3  # length of every response, unless lengths are probed
 Rows = NDArray[np.float64]
 
@@ -47,11 +47,21 @@ class Groups(Call):
         return self.function(rewards)
 
 
+class OneGroup(Call):
+    """function(rewards (n,)) -> (n,), one group at a time."""
+
+    def __call__(self, rewards: Any) -> Any:
+        found = [_array(self.function(group)) for group in rewards]
+        return np.stack(found) if all(isinstance(a, np.ndarray) for a in found) else _stacked(found)
+
+
 class Flat(Call):
     """function(rewards (P n,), n) -> (P n,): rows of a group stand together; n is left out if it is not taken."""
 
     def __call__(self, rewards: Any) -> Any:
-        size = (rewards.shape[1],) if len(_positional(self.function)) > 1 else ()
+        named = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
+        taken = [p for p in parameters(self.function).values() if p.kind not in named]
+        size = (rewards.shape[1],) if len(taken) > 1 else ()
         return _array(self.function(rewards.reshape(-1), *size)).reshape(rewards.shape)
 
 
@@ -132,26 +142,26 @@ def shaped(function: Callable[..., Any], shape: str, **constants: Any) -> Call:
     """
     if shape == "verl":
         return Tensors(function, constants=constants)
-    kinds = {"groups": Groups, "flat": Flat, "list": Listed}
+    kinds = {"groups": Groups, "group": OneGroup, "flat": Flat, "list": Listed}
     if shape not in kinds:
         raise AdvshapeError(f"signature {shape!r} is unknown; allowed: {', '.join(SHAPES)}")
     return kinds[shape](function)
 
 
-def _positional(function: Callable[..., Any]) -> list[str]:
+def parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """Its parameters by name; none where Python cannot tell."""
     try:
-        parameters = inspect.signature(function).parameters.values()
+        return inspect.signature(function).parameters
     except (TypeError, ValueError):
-        return []
-    return [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        return {}
 
 
 def _taken(function: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:
     """Those keyword arguments that the function takes: all of them where it has **kwargs."""
-    parameters = inspect.signature(function).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+    known = parameters(function)
+    if any(p.kind is p.VAR_KEYWORD for p in known.values()):
         return given
-    return {key: value for key, value in given.items() if key in parameters}
+    return {key: value for key, value in given.items() if key in known}
 
 
 def _first(found: Any) -> Any:

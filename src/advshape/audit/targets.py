@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 from advshape.audit import trainers
-from advshape.audit.shapes import shaped
+from advshape.audit.shapes import parameters, shaped
 from advshape.audit.target import Target, documentation
 from advshape.errors import AdvshapeError
 
@@ -22,7 +25,9 @@ def load(name: str, signature: str | None = None, paths: Sequence[str] = ()) -> 
 
     name: `verl:NAME`, `skyrl:NAME`, `swift:NAME`, `openrlhf:NAME`, `tunix:NAME`, each with options after a comma
     (`verl:grpo,norm_adv_by_std_in_grpo=false`); `trl:scale_rewards=batch`; `path/to/file.py:function`;
-    `module:function`. signature: how a function of one's own is called, one of `shapes.SHAPES` (default "groups").
+    `module:function`, with what the function also takes after a comma (`passk.py:advantage,K=4`).
+    signature: how a function of one's own is called, one of `shapes.SHAPES` (default: "verl" if it takes
+    `token_level_rewards`, else "groups").
     paths: folders in which modules are looked for, after the installed ones.
     Raises AdvshapeError where the trainer is missing, or does not have the name, the option or the signature.
     """
@@ -33,7 +38,7 @@ def load(name: str, signature: str | None = None, paths: Sequence[str] = ()) -> 
             raise AdvshapeError(f"--signature is for functions of your own; {scheme}'s is known")
         word, *pairs = [part.strip() for part in rest.split(",")]
         return trainers.LOADERS[scheme](name, word, pairs)
-    return _own(name, scheme, rest, signature or "groups")
+    return _own(name, scheme, rest, signature)
 
 
 def names(scheme: str) -> list[str]:
@@ -41,7 +46,8 @@ def names(scheme: str) -> list[str]:
     return trainers.NAMES[scheme](trainers.module(scheme))
 
 
-def _own(name: str, where: str, function: str, signature: str) -> Target:
+def _own(name: str, where: str, rest: str, signature: str | None) -> Target:
+    function, *pairs = [part.strip() for part in rest.split(",")]
     try:
         module = _file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
         found = module
@@ -55,14 +61,41 @@ def _own(name: str, where: str, function: str, signature: str) -> Target:
         ) from error
     if not callable(found):
         raise AdvshapeError(f"{name} is a {type(found).__name__}, no function")
-    constants = {"config": SimpleNamespace(gamma=1.0, lam=1.0)} if signature == "verl" else {}
-    return Target(name, "", function, documentation(found), shaped(found, signature, **constants))
+    given = _constants(pairs)
+    if signature is None:
+        signature = "verl" if "token_level_rewards" in parameters(found) else "groups"
+    if signature == "verl":
+        rule = shaped(found, signature, **{"config": SimpleNamespace(gamma=1.0, lam=1.0), **given})
+    else:
+        rule = shaped(partial(found, **given) if given else found, signature)
+    return Target(name, "", function, documentation(found), rule)
+
+
+def _constants(pairs: Sequence[str]) -> dict[str, Any]:
+    """`k=4` words as keyword arguments: numbers, truth values, strings."""
+    found = {}
+    for pair in pairs:
+        key, equals, text = (word.strip() for word in pair.partition("="))
+        if not key.isidentifier() or not equals:
+            raise AdvshapeError(f"write function,name=value for what the function also takes; got {pair!r}")
+        try:
+            found[key] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            found[key] = text
+    return found
 
 
 def _file(path: Path) -> ModuleType:
+    """The module in this file; one inside a package is imported as a part of it."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {str(path)!r}")
-    sys.path.append(str(path.resolve().parent))
+    path = path.resolve()
+    root, dotted = path.parent, [path.stem]
+    while (root / "__init__.py").is_file():
+        root, dotted = root.parent, [root.name, *dotted]
+    sys.path.insert(0, str(root))
+    if len(dotted) > 1:
+        return importlib.import_module(".".join(dotted))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None

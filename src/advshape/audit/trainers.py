@@ -22,7 +22,7 @@ from unittest import mock
 
 import numpy as np
 
-from advshape.audit.shapes import Call, Flat, Groups, Tensors
+from advshape.audit.shapes import Call, Flat, Groups, Tensors, parameters
 from advshape.audit.target import Target, documentation, options
 from advshape.errors import AdvshapeError
 
@@ -256,7 +256,7 @@ def _quoted(text: str, after: str) -> list[str]:
 
 def _notes(function: Callable[..., Any], told: dict[str, str]) -> tuple[str, ...]:
     """What is said of the constants that this function takes by name."""
-    return tuple(text for key, text in told.items() if key in inspect.signature(function).parameters)
+    return tuple(text for key, text in told.items() if key in parameters(function))
 
 
 def _shown(options: dict[str, Any]) -> str:
