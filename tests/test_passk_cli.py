@@ -126,10 +126,10 @@ def test_refusals_take_one_line_and_exit_2(capsys, arguments, words):
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
-    (["-k", "0"], "expected whole numbers >= 1 such as 1,8,64, got '0'"), (["-k", "two"], "got 'two'"),
+    (["-k", "0"], "expected whole numbers >= 1 such as 1,8,64, at most 10^12, got '0'"), (["-k", "two"], "got 'two'"),
     (["--threshold", "nan"], "expected a number"), (["--where", "step"], "expected NAME=VALUE"),
     (["--treshold", "1"], "unrecognized arguments"), (["--measure", "mean"], "no measure 'mean'; there are pass, all"),
-    (["--extrapolate", "0"], "expected whole numbers >= 1"),
+    (["-k", "9" * 20], "at most 10^12"), (["--extrapolate", "0"], "expected whole numbers >= 1"),
 ])  # fmt: skip
 def test_mistyped_options(capsys, arguments, words):
     with pytest.raises(SystemExit) as stop:
@@ -267,3 +267,17 @@ def test_a_run_directory_gives_both_evaluations(capsys, tmp_path):
     code, _, err = passk(capsys, run)
     assert code == 2
     assert "train --resume" in err
+
+
+def test_a_model_of_data_that_are_all_alike_has_no_interval(capsys, tmp_path):
+    for right in (0, 4):
+        (tmp_path / "c.csv").write_text(f"prompt,n,correct\na,4,{right}\nb,4,{right}\n")
+        code, out, _ = passk(capsys, tmp_path / "c.csv", "--extrapolate", "64")
+        assert code == 0
+        assert out.count("note: all rollouts came out alike, so the") == 2
+        (line,) = [line for line in out.splitlines() if line.startswith("64 ")]
+        assert line.split()[3::2] == ["-", "-"]
+    models = json.loads(passk(capsys, tmp_path / "c.csv", "--extrapolate", "64", "--json")[1])[0]["models"]
+    assert [model["low"] for model in models] == [[None], [None]]
+    passk(capsys, tmp_path / "c.csv", "--extrapolate", "64", "--plot", tmp_path / "c.png", "--csv", tmp_path / "o.csv")
+    assert (tmp_path / "c.png").stat().st_size > 5000

@@ -153,8 +153,8 @@ def _attempts(text: str) -> list[int]:
         ks = [int(part) for part in text.split(",")]
     except ValueError:
         ks = []
-    if not ks or min(ks) < 1:
-        raise argparse.ArgumentTypeError(f"expected whole numbers >= 1 such as 1,8,64, got {text!r}")
+    if not ks or min(ks) < 1 or max(ks) > 10**12:
+        raise argparse.ArgumentTypeError(f"expected whole numbers >= 1 such as 1,8,64, at most 10^12, got {text!r}")
     return ks
 
 

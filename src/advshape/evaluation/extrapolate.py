@@ -81,7 +81,7 @@ class Extrapolation:
         rates: the fitted distribution of success rates.
         ks: (K,) attempts.
         values, low, high: (K,) mean pass@k of the model and its bootstrap interval over prompts, which holds
-            for a true model only.
+            for a true model only; NaN where no rollout, or every one, is right.
         measured: (K,) whether k is within the rollouts of every prompt, where an unbiased estimate exists.
         confidence: nominal coverage.
         fit: p-value of the goodness of fit (parametric bootstrap); small: the model is wrong already at n.
@@ -107,6 +107,11 @@ class Extrapolation:
     @property
     def warning(self) -> str | None:
         """What has to be said beside the numbers where the model does not fit."""
+        if np.isnan(self.low).any():
+            return (
+                f"all rollouts came out alike, so the {self.model} model says what was believed before them, without"
+                " an interval: do not use it; sample more rollouts"
+            )
         if self.fit >= BAD:
             return None
         return (
@@ -170,6 +175,8 @@ def extrapolate(
     values = rates.pass_at(chosen)
     fit = _goodness(rates, c, n, model, replicates, rng)
     ends = np.minimum(low, values), np.maximum(high, values)
+    if c.sum() in (0, n.sum()):  # resampled prompts are all alike: no interval
+        ends = np.full(len(chosen), np.nan), np.full(len(chosen), np.nan)
     return Extrapolation(model, rates, chosen, values, *ends, chosen <= used.n, confidence, fit, used.n)
 
 
