@@ -12,7 +12,7 @@ else
 TORCH_BACKEND := --torch-backend=auto
 endif
 
-.PHONY: setup demo test test-long bench lint clean
+.PHONY: setup demo test test-long test-adapters bench bench-adapters lint clean
 
 setup: $(VENV)/.installed
 
@@ -36,10 +36,25 @@ test-long: setup
 bench: setup
 	for script in bench/bench_*.py; do $(BIN)/python $$script || exit 1; done
 
+# One small environment for each trainer with a file of pinned versions in tests/adapters/environments; ADAPTERS=verl picks one.
+ADAPTERS ?= $(basename $(notdir $(wildcard tests/adapters/environments/*.txt)))
+
+.venv-%/.installed: tests/adapters/environments/%.txt pyproject.toml | setup
+	$(BIN)/python -m uv venv --quiet --clear --python $(BIN)/python .venv-$*
+	$(BIN)/python -m uv pip install --quiet --python .venv-$*/bin/python $(TORCH_BACKEND) -r $<
+	$(BIN)/python -m uv pip install --quiet --python .venv-$*/bin/python --no-deps -e .
+	@touch $@
+
+test-adapters: $(ADAPTERS:%=.venv-%/.installed)
+	for name in $(ADAPTERS); do .venv-$$name/bin/python -m pytest tests/adapters/test_$$name.py || exit 1; done
+
+bench-adapters: $(ADAPTERS:%=.venv-%/.installed)
+	for name in $(ADAPTERS); do test ! -e bench/bench_$$name.py || .venv-$$name/bin/python bench/bench_$$name.py || exit 1; done
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) dist build runs
+	rm -rf $(VENV) .venv-* dist build runs

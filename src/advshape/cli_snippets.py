@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from typing import Any
 
 __all__ = ["trl_code", "verl_code"]
@@ -23,18 +25,9 @@ trainer = SurrogateGRPOTrainer(
 )"""
 
 
-def verl_code(spec: Any) -> str:
-    """A module that registers the estimator with verl, which hands over flat batches with one uid per rollout."""
-    return f"""\
-import advshape as adv
-from verl.trainer.ppo.core_algos import register_adv_est
-
-RULE = adv.estimator({spec!r})
-
-
-@register_adv_est("advshape")
-def advshape_advantages(token_level_rewards, response_mask, index, config=None, **kwargs):
-    rewards = token_level_rewards.sum(dim=-1)  # (bs,): 1 right, 0 wrong
-    advantages = adv.advantages(rewards, RULE, groups=index, too_small="zero")
-    advantages = advantages.unsqueeze(-1) * response_mask  # (bs, T)
-    return advantages, advantages"""
+def verl_code(spec: Any, n: int) -> str:
+    """Overrides for verl's command line: an installed advshape registers itself, verl finds it by name."""
+    parts = {"estimator": spec} if isinstance(spec, str) else dict(spec)
+    own = [shlex.quote(f"+algorithm.advshape.{key}={json.dumps(value)}") for key, value in parts.items()]
+    lines = ["python -m verl.trainer.main_ppo", f"actor_rollout_ref.rollout.n={n}", "algorithm.adv_estimator=advshape"]
+    return " \\\n    ".join([*lines, *own])

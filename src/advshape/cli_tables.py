@@ -63,8 +63,8 @@ def derive(
         _against_text(rows, scale),
         "In TRL (pip install 'advshape[trl]'; model, verify, settings and prompts are yours):\n\n"
         + indent(trl_code(spec, n), "    "),
-        "In verl, a module for its entry-point group verl.plugins; then algorithm.adv_estimator=advshape, "
-        f"actor_rollout_ref.rollout.n={n}:\n\n" + indent(verl_code(spec), "    "),
+        "In verl (pip install advshape beside it; the overrides of your run come after these):\n\n"
+        + indent(verl_code(spec, n), "    "),
     ]
     return "\n\n".join(parts)
 
