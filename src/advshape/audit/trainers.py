@@ -43,7 +43,7 @@ NEEDS_A_GPU = ("flash_attn", "deepspeed", "vllm", "ring_flash_attn", "flashinfer
 def _verl(name: str, word: str, pairs: list[str]) -> Target:
     code = module("verl")
     function = _one_of("verl", code.ADV_ESTIMATOR_REGISTRY, word)
-    from verl.trainer.config import AlgoConfig  # type: ignore[import-not-found]
+    from verl.trainer.config import AlgoConfig
 
     chosen = options(pairs, {key: getattr(AlgoConfig(), key) for key in ("norm_adv_by_std_in_grpo", "gamma", "lam")})
     constants = {**chosen, "config": AlgoConfig(**chosen), **_EVEN}
