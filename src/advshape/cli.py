@@ -17,6 +17,7 @@ from advshape import (
     cli_audit,
     cli_compare,
     cli_derive,
+    cli_doctor,
     cli_estimators,
     cli_evaluate,
     cli_passk,
@@ -79,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     cli_plan.add(commands)
     _add_tables(commands)
     _add_demo(commands)
+    cli_doctor.add(commands)
     return parser
 
 

@@ -1,0 +1,39 @@
+"""``advshape doctor``: is everything in place, and does a configuration do what its estimator says?"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+from typing import Any
+
+__all__ = ["add", "run"]
+
+
+def add(commands: Any) -> None:
+    """The subcommand."""
+    sub = commands.add_parser("doctor", allow_abbrev=False,
+                              help="what is installed, do trainers know us, what changes the objective",
+                              epilog="Exit code: 0 nothing wrong, 1 a problem, 2 unreadable.")  # fmt: skip
+    sub.add_argument("--config", nargs="+", default=[], metavar="FILE|KEY=VALUE",
+                     help="verl's .yaml, key=value overrides as on verl's command line, or a recipe of `advshape "
+                     "train`: what in it would undo or change the objective; the installation is not looked at")  # fmt: skip
+    sub.add_argument("--seconds", type=float, default=120, help="time limit for each trainer's import (default 120)")
+    sub.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the findings; 1 where one of them is a problem."""
+    import advshape
+    from advshape.doctor import configuration, machine, trainers
+
+    problems = 0
+    if options.config:
+        findings = configuration.configuration(options.config)
+    else:
+        print(f"advshape {advshape.__version__}, Python {platform.python_version()}, {platform.platform()}")
+        findings = (f for part in (trainers.trainers(options.seconds), machine.extras(),
+                                   [machine.device(options.seconds), machine.sandbox()]) for f in part)  # fmt: skip
+    for finding in findings:
+        print(finding, flush=True)
+        problems += finding.status == "problem"
+    return int(problems > 0)

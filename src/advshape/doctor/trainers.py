@@ -1,0 +1,63 @@
+"""Which trainers are installed, and whether they really know our plug-in: each is asked in a process of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from advshape.doctor.finding import Finding
+from advshape.doctor.machine import installed, run_python
+
+__all__ = ["trainers"]
+
+PROVEN = {"trl": "1.16", "verl": "0.9.1"}  # the versions that the tests run
+# each prints {"known": how many names of ours the trainer has, "why": the error of importing our adapter}
+PROBES = {
+    "trl": """
+import json
+from advshape.adapters.trl import SurrogateGRPOTrainer
+print(json.dumps({"known": 1, "why": ""}))
+""",
+    "verl": """
+import importlib, json
+import verl
+from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY
+known, why = sum(name.split("/")[0] == "advshape" for name in ADV_ESTIMATOR_REGISTRY), ""
+if not known:
+    try:
+        importlib.import_module("advshape.adapters.verl")
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+print(json.dumps({"known": known, "why": why}))
+""",
+}
+
+
+def trainers(seconds: float) -> Iterator[Finding]:
+    """One line for each trainer that we have an adapter for."""
+    for name in PROBES:
+        found = installed(name)
+        if found is None:
+            yield Finding("absent", name, f"not installed; pip install 'advshape[{name}]'")
+        elif not found.startswith(PROVEN[name]):
+            yield Finding(
+                "problem", name, f"version {found}, but the adapter is proven with {PROVEN[name]}; install that"
+            )
+        else:
+            yield _asked(name, found, seconds)
+
+
+def _asked(name: str, found: str, seconds: float) -> Finding:
+    answer, why = run_python(PROBES[name], seconds)
+    if answer is None:
+        return Finding("problem", name, f"version {found}, and importing it with our adapter fails: {why}")
+    if answer["known"]:
+        return Finding("ok", name, f"version {found}, knows our estimators")
+    policy = os.environ.get("VERL_USE_EXTERNAL_PLUGINS", "auto")
+    if answer["why"]:
+        reason = f"importing the plug-in fails, which {name} hides: {answer['why']}"
+    elif policy != "auto":
+        reason = f"VERL_USE_EXTERNAL_PLUGINS={policy} leaves it out; unset it, or add advshape to it"
+    else:
+        reason = "the entry point is missing; install advshape again with pip in this environment"
+    return Finding("problem", name, f"version {found} does not know our estimators: {reason}")
