@@ -66,7 +66,7 @@ def test_a_yaml_file_over_the_defaults_beside_it(capsys, tmp_path):
 
 ANSWERS = {
     "knows": ('{"known": 40, "why": ""}', "ok", "knows our estimators"),
-    "silent": ('{"known": 0, "why": "ImportError: no omegaconf"}', "problem", "which verl hides: ImportError: no omegaconf"),
+    "silent": ('{"known": 0, "why": "ImportError: no x"}', "problem", "which verl hides: ImportError: no x"),
     "unregistered": ('{"known": 0, "why": ""}', "problem", "the entry point is missing"),
 }  # fmt: skip
 

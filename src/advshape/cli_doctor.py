@@ -16,7 +16,7 @@ def add(commands: Any) -> None:
                               epilog="Exit code: 0 nothing wrong, 1 a problem, 2 unreadable.")  # fmt: skip
     sub.add_argument("--config", nargs="+", default=[], metavar="FILE|KEY=VALUE",
                      help="verl's .yaml, key=value overrides as on verl's command line, or a recipe of `advshape "
-                     "train`: what in it would undo or change the objective; the installation is not looked at")  # fmt: skip
+                     "train`: what in it would undo or change the objective")  # fmt: skip
     sub.add_argument("--seconds", type=float, default=120, help="time limit for each trainer's import (default 120)")
     sub.set_defaults(run=run)
 
