@@ -60,13 +60,21 @@ def find_model(spec: str) -> ModelSource:
 
 
 def load_model(source: ModelSource, dtype: str = "float32") -> tuple[Any, Any]:
-    """Load ``(model, tokenizer)``; the tokenizer pads on the left."""
+    """Load ``(model, tokenizer)``; the tokenizer pads on the left.
+
+    Where it has no pad token, or one that the model has no row for (a tokenizer class may bring its own), it pads with
+    the end token: padding is masked, so that no number depends on it.
+    """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     if source.kind == "gguf":
         return _load_gguf(Path(source.location), dtype)
     tokenizer = AutoTokenizer.from_pretrained(source.location, padding_side="left")
-    return AutoModelForCausalLM.from_pretrained(source.location, dtype=dtype), tokenizer
+    model = AutoModelForCausalLM.from_pretrained(source.location, dtype=dtype)
+    rows = model.get_input_embeddings().weight.shape[0]
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= rows:
+        tokenizer.pad_token = tokenizer.eos_token
+    return model, tokenizer
 
 
 def _load_gguf(path: Path, dtype: str) -> tuple[Any, Any]:
