@@ -1,0 +1,119 @@
+"""What the adapters share: an objective read from text, its advantages, and checks of the trainer they go into."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+import advshape
+from advshape.adapters.trl_options import check_real
+from advshape.errors import AdvshapeError
+from advshape.table import AdvantageEstimator
+
+__all__ = ["ENVIRONMENT", "Objective", "Spec", "check_signature", "require"]
+
+ENVIRONMENT = "ADVSHAPE"  # the variable that names an objective where a trainer has no key for it
+ANY_VERSION = "ADVSHAPE_ANY_VERSION"
+Spec = str | Mapping[str, Any] | AdvantageEstimator
+logger = logging.getLogger("advshape")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """An estimator and what it makes of rewards that are not 0 or 1."""
+
+    rule: AdvantageEstimator
+    real: Any = None
+    bounds: Any = None
+
+    @classmethod
+    def read(cls, spec: Spec | None) -> Objective:
+        """From "pass_at_k(k=8)", an estimator, or a mapping (also as JSON) for `advshape.estimator`.
+
+        Beside what `advshape.estimator` takes a mapping may hold scale ("none", "rms" or a number) and, for real-valued
+        rewards, real="layer_cake" and bounds=[low, high]. Raises AdvshapeError for anything else.
+
+        >>> Objective.read('{"estimator": "rloo", "real": "layer_cake"}')
+        Objective(rule=AdvantageEstimator(rloo), real='layer_cake', bounds=None)
+        """
+        if isinstance(spec, str) and spec.lstrip().startswith("{"):
+            try:
+                spec = json.loads(spec)
+            except json.JSONDecodeError as error:
+                raise AdvshapeError(f"the objective {spec!r} is no JSON ({error})") from None
+        if not spec:
+            raise AdvshapeError(f"no objective is named; set {ENVIRONMENT}='rloo' or another of `advshape estimators`")
+        if isinstance(spec, AdvantageEstimator):
+            return cls(spec)
+        if isinstance(spec, str):
+            return cls(advshape.estimator(spec))
+        own = {key: spec[key] for key in ("real", "bounds") if key in spec}
+        rest = {key: value for key, value in spec.items() if key not in ("scale", *own)}
+        rule = advshape.estimator(rest).scaled(spec.get("scale", "none"))
+        check_real(rule, own.get("real"), own.get("bounds"), [max(8, rule.smallest_n)])
+        return cls(rule, **own)
+
+    def advantages(self, rewards: Any, groups: Any, counted: Any = None) -> Any:
+        """(B,) advantages of (B,) rewards, one group id each, as `advshape.advantages`; too small groups get 0.
+
+        How many groups were too small goes to the log; `counted` (B,) marks the rows that are no padding.
+        """
+        ids = np.asarray(groups)
+        found = advshape.advantages(
+            rewards, self.rule, groups=ids, too_small="zero", real=self.real, bounds=self.bounds
+        )
+        judged = ~np.isnan(np.asarray(rewards.cpu() if hasattr(rewards, "cpu") else rewards, dtype=np.float64))
+        real = np.ones(len(ids), dtype=bool) if counted is None else np.asarray(counted, dtype=bool)
+        if real.any():
+            which = np.unique(ids[real], return_inverse=True)[1].reshape(-1)
+            small = np.bincount(which, weights=judged[real]) < self.rule.smallest_n
+            if small.any():
+                logger.warning("%d of %d groups have fewer judged rollouts than the %d that %s needs: advantages 0",
+                               small.sum(), len(small), self.rule.smallest_n, self.rule.name)  # fmt: skip
+        return found
+
+    def refuse_filter(self, key: str) -> None:
+        """Raise where removing groups of equal rewards, which the setting `key` does, would change the objective."""
+        table = self.rule.table(max(8, self.rule.smallest_n))
+        if table.negative[0] or table.positive[-1]:
+            raise AdvshapeError(
+                f"{key} removes groups of equal rewards, in which {self.rule.name} has advantages (A-(0) = "
+                f"{table.negative[0]:g}, A+(n) = {table.positive[-1]:g}): another objective would be maximised; switch "
+                "it off or choose an estimator that is silent there"
+            )
+
+
+def require(distribution: str, versions: Sequence[str]) -> None:
+    """Raise unless the trainer is installed in one of these versions ("0.3." stands for all that begin so)."""
+    try:
+        found = metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        raise AdvshapeError(f"{distribution} is not installed for this Python; install {_range(versions)}") from None
+    if not found.startswith(tuple(versions)) and not os.environ.get(ANY_VERSION):
+        raise AdvshapeError(
+            f"{distribution} {found} is not a version this adapter was proven with ({_range(versions)}); install one of "
+            f"those, or set {ANY_VERSION}=1 to try (signatures are still checked)"
+        )
+
+
+def _range(versions: Sequence[str]) -> str:
+    return " or ".join(f"version {v}x" if v.endswith(".") else f"version {v}" for v in versions)
+
+
+def check_signature(function: Callable[..., Any] | None, expected: Sequence[str], name: str) -> None:
+    """Raise unless the trainer's function exists and takes these parameters in this order."""
+    found = list(inspect.signature(function).parameters) if callable(function) else None
+    if found != list(expected):
+        seen = "is missing" if found is None else f"takes ({', '.join(found)})"
+        raise AdvshapeError(
+            f"{name} {seen}, expected ({', '.join(expected)}): this version of the trainer is not known yet; install a "
+            "version from docs/trainers.md"
+        )
