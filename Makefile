@@ -12,7 +12,7 @@ else
 TORCH_BACKEND := --torch-backend=auto
 endif
 
-.PHONY: setup demo test test-long test-adapters bench bench-adapters lint clean
+.PHONY: setup demo test test-long test-adapters test-newest bench bench-adapters lint clean
 
 setup: $(VENV)/.installed
 
@@ -36,17 +36,22 @@ test-long: setup
 bench: setup
 	for script in bench/bench_*.py; do $(BIN)/python $$script || exit 1; done
 
-# One small environment for each trainer with a file of pinned versions in tests/adapters/environments; ADAPTERS=verl picks one.
+# One small environment for each trainer with a file of all its packages, pinned, in tests/adapters/environments (a line
+# "# python 3.12" chooses the Python); ADAPTERS=verl picks one. Nothing else is installed: most trainers ask for GPU libraries.
 ADAPTERS ?= $(basename $(notdir $(wildcard tests/adapters/environments/*.txt)))
 
 .venv-%/.installed: tests/adapters/environments/%.txt pyproject.toml | setup
-	$(BIN)/python -m uv venv --quiet --clear --python $(BIN)/python .venv-$*
-	$(BIN)/python -m uv pip install --quiet --python .venv-$*/bin/python $(TORCH_BACKEND) -r $<
+	$(BIN)/python -m uv venv --quiet --clear --python $(or $(shell sed -n 's/^# python //p' $<),$(BIN)/python) .venv-$*
+	$(BIN)/python -m uv pip install --quiet --python .venv-$*/bin/python $(TORCH_BACKEND) --no-deps -r $<
 	$(BIN)/python -m uv pip install --quiet --python .venv-$*/bin/python --no-deps -e .
 	@touch $@
 
 test-adapters: $(ADAPTERS:%=.venv-%/.installed)
 	for name in $(ADAPTERS); do .venv-$$name/bin/python -m pytest tests/adapters/test_$$name.py || exit 1; done
+
+# The newest version of each trainer instead of the pinned one: what changed, and do the tests still pass? For a scheduled run.
+test-newest: $(ADAPTERS:%=.venv-%/.installed)
+	$(BIN)/python scripts/newest_trainers.py $(ADAPTERS)
 
 bench-adapters: $(ADAPTERS:%=.venv-%/.installed)
 	for name in $(ADAPTERS); do test ! -e bench/bench_$$name.py || .venv-$$name/bin/python bench/bench_$$name.py || exit 1; done

@@ -54,14 +54,16 @@ def test_a_changed_signature_is_one_sentence():
     check_signature(lambda a, b: 0, ("a", "b"), "f")
     with pytest.raises(AdvshapeError, match=r"^f takes \(a, c\), expected \(a, b\): this version of the trainer"):
         check_signature(lambda a, c: 0, ("a", "b"), "f")
-    with pytest.raises(AdvshapeError, match="^f is missing"):
+    with pytest.raises(AdvshapeError, match=r"^f is missing"):
         check_signature(None, ("a",), "f")
 
 
 def test_an_objective_is_read_from_text_mapping_and_estimator():
     for spec in ("pass_at_k(k=3)", {"estimator": "pass_at_k", "k": 3}, '{"estimator": "pass_at_k", "k": 3}',
                  adv.estimator("pass_at_k", k=3)):  # fmt: skip
-        np.testing.assert_array_equal(Objective.read(spec).rule.table(8).weight, adv.estimator("pass_at_k", k=3).table(8).weight)
+        np.testing.assert_array_equal(
+            Objective.read(spec).rule.table(8).weight, adv.estimator("pass_at_k", k=3).table(8).weight
+        )
     scaled = Objective.read({"estimator": "rloo", "scale": "rms"})
     np.testing.assert_array_equal(scaled.rule.table(4).weight, adv.estimator("rloo").scaled("rms").table(4).weight)
 

@@ -23,7 +23,10 @@ def test_hostile_cases(case):
         with pytest.raises(AdvshapeError, match=case.refused):
             rllm_advantages(rewards, objective=Objective.read(case.rule))
         return
-    given = {"algorithm_config": SimpleNamespace(stepwise_advantage_mode="broadcast"), "traj_groups": [None] * len(order)}
+    given = {
+        "algorithm_config": SimpleNamespace(stepwise_advantage_mode="broadcast"),
+        "traj_groups": [None] * len(order),
+    }
     found, returns = rllm_advantages(rewards=rewards, objective=Objective.read(case.rule), **given)
     assert [len(group) for group in found] == [len(rows) for rows in order.values()]
     assert all(a is b for a, b in zip(found, returns, strict=True))

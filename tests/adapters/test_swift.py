@@ -72,7 +72,8 @@ def test_hostile_cases_by_request(case):
 
 @pytest.mark.parametrize(("ours", "theirs"), [
     ("rloo", {"advantage_estimator": "rloo", "scale_rewards": "none"}),
-    ({"estimator": "grpo", "ddof": 1, "epsilon": 1e-4}, {"scale_rewards": "group"}), ("dr_grpo", {"scale_rewards": "none"}),
+    ({"estimator": "grpo", "ddof": 1, "epsilon": 1e-4}, {"scale_rewards": "group"}),
+    ("dr_grpo", {"scale_rewards": "none"}),
 ])  # fmt: skip
 def test_the_same_as_ms_swifts_own_where_both_mean_the_same(ours, theirs):
     rewards = torch.tensor(hostile.mixed(9, [8] * 4)[0])[:, None]
@@ -109,7 +110,8 @@ def test_a_plug_in_file_patches_every_module_that_holds_the_function(tmp_path):
 
 
 @pytest.mark.parametrize(("options", "key"), [
-    ({"advantage_estimator": "rloo"}, "--advantage_estimator rloo"), ({"scale_rewards": "gdpo"}, "--scale_rewards gdpo"),
+    ({"advantage_estimator": "rloo"}, "--advantage_estimator rloo"),
+    ({"scale_rewards": "gdpo"}, "--scale_rewards gdpo"),
     ({"scale_rewards": "batch"}, "--scale_rewards batch"), ({"kl_in_reward": True, "beta": 0.1}, "--kl_in_reward true"),
 ])  # fmt: skip
 def test_options_that_undo_the_estimator_are_refused(options, key):
@@ -127,7 +129,7 @@ def test_the_filter_of_the_calling_trainer_is_seen():
     assert Trainer(dynamic_sample=True).compute() == [1, -1]
     adapter.patch("nsr")
     assert Trainer(dynamic_sample=False).compute() == [0, -1]
-    with pytest.raises(AdvshapeError, match="^--dynamic_sample true removes groups"):
+    with pytest.raises(AdvshapeError, match=r"^--dynamic_sample true removes groups"):
         Trainer(dynamic_sample=True).compute()
 
 

@@ -43,7 +43,8 @@ def test_hostile_cases(case, kind):
     found = call(rewards, n)
     np.testing.assert_allclose(np.asarray(found), hostile.expected(case), rtol=case.tolerance, atol=case.tolerance)
     assert isinstance(found, jax.Array if kind is jnp else np.ndarray)
-    assert found.dtype == np.float32 and found.shape == rewards.shape
+    assert found.dtype == np.float32
+    assert found.shape == rewards.shape
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [

@@ -99,8 +99,8 @@ def require(distribution: str, versions: Sequence[str]) -> None:
         raise AdvshapeError(f"{distribution} is not installed for this Python; install {_range(versions)}") from None
     if not found.startswith(tuple(versions)) and not os.environ.get(ANY_VERSION):
         raise AdvshapeError(
-            f"{distribution} {found} is not a version this adapter was proven with ({_range(versions)}); install one of "
-            f"those, or set {ANY_VERSION}=1 to try (signatures are still checked)"
+            f"{distribution} {found} is not a version this adapter was proven with ({_range(versions)}); install "
+            f"that, or set {ANY_VERSION}=1 to try (signatures are still checked)"
         )
 
 

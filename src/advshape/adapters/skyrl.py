@@ -1,7 +1,7 @@
 """Our advantages inside SkyRL (0.3): an estimator in its registry, before its configuration is validated.
 
-`python -m advshape.adapters.skyrl trainer.algorithm.advantage_estimator=advshape/rloo ...` is SkyRL's own entry point with
-that done. An entry script of your own calls `register` instead. SkyRL hands the function to its Ray actors by itself.
+`python -m advshape.adapters.skyrl trainer.algorithm.advantage_estimator=advshape/rloo ...` is SkyRL's own entry point
+with that done. An entry script of your own calls `register` instead. SkyRL hands the function to its Ray actors.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def main() -> None:
     name = str(config.trainer.algorithm.advantage_estimator)
     if not name.startswith(PREFIX):
         raise AdvshapeError(
-            f"{KEY}.advantage_estimator={name}: this entry point takes {PREFIX}NAME, such as {PREFIX}rloo; for SkyRL's own "
-            "estimators use skyrl.train.entrypoints.main_base"
+            f"{KEY}.advantage_estimator={name}: this entry point takes {PREFIX}NAME, such as {PREFIX}rloo; for SkyRL's "
+            "own estimators use skyrl.train.entrypoints.main_base"
         )
     spec = name.removeprefix(PREFIX)
     register(spec, name)

@@ -23,7 +23,7 @@ def post_process_rewards(args: Any, samples: list[Any]) -> tuple[list[float], li
 
     args: slime's arguments. samples: all of a step. `group_index` tells prompts apart; samples of one `rollout_id` are
     one rollout, counted once, and must have one reward: 1, 0, NaN or None = not judged, or with real="layer_cake" any
-    finite number. Raises AdvshapeError: a reward that is not allowed, no group_index, arguments that undo the estimator.
+    finite number. Raises AdvshapeError: a reward that is not allowed, no group_index, a setting that undoes it.
     """
     objective = Objective.read(getattr(args, "advshape", None) or os.environ.get(ENVIRONMENT))
     _check(args, objective)
@@ -31,7 +31,9 @@ def post_process_rewards(args: Any, samples: list[Any]) -> tuple[list[float], li
     if any(sample.group_index is None for sample in samples):
         raise AdvshapeError("a sample has no group_index, which tells the prompts apart; set it where samples are made")
     keys = [
-        (sample.group_index, "sample", i) if sample.rollout_id is None else (sample.group_index, "id", sample.rollout_id)
+        (sample.group_index, "sample", i)
+        if sample.rollout_id is None
+        else (sample.group_index, "id", sample.rollout_id)
         for i, sample in enumerate(samples)
     ]
     first: dict[tuple[Any, ...], int] = {}
@@ -39,8 +41,8 @@ def post_process_rewards(args: Any, samples: list[Any]) -> tuple[list[float], li
         row = first.setdefault(key, i)
         if raw[i] != raw[row] and not (np.isnan(raw[i]) and np.isnan(raw[row])):
             raise AdvshapeError(
-                f"samples of rollout_id {key[2]} have rewards {raw[row]} and {raw[i]}; a rollout counts once, so give all "
-                "its samples the reward of the whole rollout"
+                f"samples of rollout_id {key[2]} have rewards {raw[row]} and {raw[i]}; a rollout counts once, so give "
+                "all its samples the reward of the whole rollout"
             )
     rows = list(first.values())
     found = objective.advantages(np.array([raw[i] for i in rows]), [samples[i].group_index for i in rows])

@@ -98,9 +98,7 @@ def _check(objective: Objective, options: dict[str, Any], trainer: Any) -> None:
             f"--advantage_estimator {options['advantage_estimator']} has no effect beside {name}; leave it out"
         )
     if options.get("scale_rewards", "group") not in ("group", "none"):
-        raise AdvshapeError(
-            f"--scale_rewards {options['scale_rewards']} has no effect beside {name}, which has its own scale; leave it out"
-        )
+        raise AdvshapeError(f"--scale_rewards {options['scale_rewards']} has no effect beside {name}; leave it out")
     if options.get("kl_in_reward") and options.get("beta"):
         raise AdvshapeError(
             f"--kl_in_reward true changes rewards before {name} sees them; set it to false: the penalty of weight beta "

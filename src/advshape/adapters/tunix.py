@@ -1,8 +1,8 @@
 """Our advantages inside tunix (google-tunix 0.1, JAX): an estimator in its registry.
 
-Call `register("pass_at_k(k=8)")` in the training script and set `GRPOConfig(advantage_estimator="advshape")`. tunix groups
-by position, adds its reward functions up with nansum (a rollout that none scored is 0 there, not "not judged"), and
-hands the estimator neither masks nor configuration.
+Call `register("pass_at_k(k=8)")` in the training script and set `GRPOConfig(advantage_estimator="advshape")`. tunix
+groups by position, adds its reward functions up with nansum (a rollout that none scored is 0 there, not "not judged"),
+and hands the estimator neither masks nor configuration.
 """
 
 from __future__ import annotations
