@@ -1,6 +1,7 @@
 """`advshape derive` with typed objectives and comparisons, through the real command line."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -184,3 +185,33 @@ def test_a_plot_that_cannot_be_written_is_an_error_of_one_line(capsys, tmp_path,
     code, _, err = run(capsys, "derive", "rho", "-n", 4, "--plot", tmp_path / "plot.png")
     assert (code, len(err.splitlines())) == (2, 1)
     assert "No space left on device" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "limit"),
+    [
+        (["derive", "rho + 0.1*entropy(rho)", "-n", 100_000], 4096),
+        (["derive", "PassAtK(k=8)", "-n", 10**12], 4096),
+        (["reverse", "grpo", "-n", 4097], 4096),
+        (["reverse", "--positive", "1-rho", "--negative", "0-rho", "-n", 1025], 1024),
+        (["reverse", "json:loads", "-n", 513], 512),
+        (["derive", "rho + 0.1*entropy(rho)", "--build", "minimum_mse", "-n", 1025], 1024),
+    ],
+)
+def test_a_group_too_large_is_refused_at_once_with_the_limit(capsys, words, limit):
+    start = time.process_time()
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (2, "")
+    assert f"{limit}" in err
+    assert f"n={words[-1]}" in err
+    assert len(err.strip().splitlines()) == 1
+    assert time.process_time() - start < 5
+
+
+def test_a_large_group_costs_no_square_of_its_size(capsys):
+    start = time.process_time()
+    code, out, _ = run(capsys, "derive", "1-(1-rho)**8 + 2*entropy(rho)", "-n", 4096)
+    assert code == 0
+    assert time.process_time() - start < 20  # 2 s; the n x n problem of minimum_mse takes minutes
+    assert "minimum_mse(signal=64)    not available" in out
+    assert max(map(len, out.split("TRL")[0].splitlines())) < 300  # thousands of counts are told in short

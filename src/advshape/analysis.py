@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from advshape.bernstein import FloatArray
+from advshape.caller import counts_text
 from advshape.catalogue import estimator as named
 from advshape.errors import AdvshapeError
 from advshape.prior import Beta
@@ -284,8 +285,7 @@ def findings(estimator: AdvantageEstimator, n: int) -> list[str]:
         out += _why_biased(aim, n) + ([warning(falling(aim))] if falling(aim) else [])
     down = np.flatnonzero(table.weight < -1e-12 * table.eta.max())
     if down.size:
-        shown = ", ".join(str(j) for j in down)
-        out.append(f"right answers are pushed down in groups where {shown} of the other {n - 1} are right")
+        out.append(f"right answers are pushed down in groups where {counts_text(down)} of the other {n - 1} are right")
     for end, who in ((0, "hardly ever"), (1, "nearly always")):
         slope = float(aim.derivative(float(end))) if aim is not None else 0.0
         if np.isinf(slope):

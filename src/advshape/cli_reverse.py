@@ -14,6 +14,7 @@ from advshape.errors import AdvshapeError
 
 __all__ = ["add", "audited", "formulas", "joined"]
 
+LARGEST_N = 1024  # the search for a name builds hundreds of tables
 RHO = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 
 
@@ -74,9 +75,12 @@ def formulas(positive: str | None, negative: str | None, n: int, as_json: bool =
     if positive is None or negative is None:
         missing = "--negative" if negative is None else "--positive"
         raise AdvshapeError(f"a pair of formulas needs {missing} too; write 0 where a rollout gets no advantage")
+    from advshape.audit.told import table
+    from advshape.cli_tables import check_group
+
+    check_group(n, LARGEST_N)
     typed = adv.parse(positive), adv.parse(negative)
     found = adv.reverse(typed, n)
-    from advshape.audit.told import table
 
     if as_json:
         return _json(f"A+ = {positive}, A- = {negative}", found, _curve(found))

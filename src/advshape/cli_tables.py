@@ -20,6 +20,8 @@ from advshape.errors import AdvshapeError
 from advshape.regularize import base_of
 from advshape.surrogate import terms
 
+LARGEST_N = 4096
+"""Largest group that is described: each figure averages polynomials of degree n, exact to 1e-11 up to here."""
 RHO = np.array([0.01, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.99])
 PRIOR = adv.Beta(0.5, 1.0)
 
@@ -40,6 +42,7 @@ def derive(
     same objective; base: an objective of which this one is a regularised version. Raises ``AdvshapeError`` for an
     unknown objective, an n that is too small, or a build that does not exist.
     """
+    check_group(n)
     estimator, spec = resolve(objective, n, build, baseline)
     table = estimator.table(n)
     rivals, notes = _rivals(estimator, n), findings(estimator, n)
@@ -71,6 +74,7 @@ def derive(
 
 def reverse(name: str, n: int, as_json: bool = False) -> str:
     """What an estimator of the catalogue maximises with n rollouts; text or JSON."""
+    check_group(n)
     estimator = adv.estimator(name)
     table = estimator.table(n)
     if as_json:
@@ -94,6 +98,15 @@ def reverse(name: str, n: int, as_json: bool = False) -> str:
         "\n".join(facts),
     ]
     return "\n\n".join(parts)
+
+
+def check_group(n: int, largest: int = LARGEST_N) -> None:
+    """Raises ``AdvshapeError`` for a group too large to be described while somebody waits."""
+    if n > largest:
+        raise AdvshapeError(
+            f"groups of up to {largest} rollouts are described, got n={n}; choose a smaller n, or take the table "
+            "alone in Python: advshape.estimator(NAME).table(n)"
+        )
 
 
 def resolve(objective: str, n: int, build: str | None, baseline: str | None) -> tuple[adv.AdvantageEstimator, Any]:
@@ -245,9 +258,10 @@ def _table_json(estimator: adv.AdvantageEstimator, table: adv.AdvantageTable) ->
 
 def _table_text(table: adv.AdvantageTable) -> str:
     rows = [("right", "A+ (right)", "A- (wrong)", "others right", "weight", "offset")]
+    positive, negative, weight, offset = table.positive, table.negative, table.weight, table.offset
     for c in range(table.n + 1):
-        left = (str(c), _number(table.positive[c]) if c else "", _number(table.negative[c]) if c < table.n else "")
-        right = (str(c), _number(table.weight[c]), _number(table.offset[c])) if c < table.n else ("", "", "")
+        left = (str(c), _number(positive[c]) if c else "", _number(negative[c]) if c < table.n else "")
+        right = (str(c), _number(weight[c]), _number(offset[c])) if c < table.n else ("", "", "")
         rows.append((*left, *right))
     return "\n".join(_columns(rows, right=True))
 
@@ -272,7 +286,7 @@ def _rivals_text(rivals: list[dict[str, Any]]) -> str:
     rows = [("build", "largest bias", "second moment")]
     for row in rivals:
         if "missing" in row:
-            rows.append((row["build"], "does not exist", "at this n"))
+            rows.append((row["build"], "not available", "at this n"))
         else:
             rows.append((row["build"], _number(row["largest_bias"]), _number(row["second_moment"])))
     return "\n".join(_columns(rows))

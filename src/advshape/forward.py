@@ -14,6 +14,8 @@ from advshape.table import DEFAULT_PRIOR, AdvantageEstimator, AdvantageTable
 
 __all__ = ["minimum_mse", "plug_in", "unbiased"]
 
+_LARGEST_SOLVED = 1024  # an n x n problem with n conditions: seconds here, minutes at twice the n
+
 Baseline = Literal["zero", "leave_one_out", "centered"] | Beta
 
 
@@ -88,7 +90,7 @@ def minimum_mse(
 ) -> AdvantageEstimator:
     """Weights of least error E[(F_n' - F')^2 rho^2 (1-rho)^2] + variance / signal, posterior-mean baseline.
 
-    Any surrogate and any n, also k > n. prior: over success probabilities, a, b > 0.
+    Any surrogate and any n <= 1024, also k > n. prior: over success probabilities, a, b > 0.
     signal: tau = (G^2 / S^2) x groups per prompt, the
     squared gradient of logit rho over the squared score norm; large values mean "mind only the bias".
     nonnegative: forbid weights that push right answers down. Under the isotropic-score model (theory: ridge
@@ -102,6 +104,11 @@ def minimum_mse(
         raise AdvshapeError(f"signal must be a positive number, got {signal!r}; 64 is a usual value")
 
     def build(n: int) -> AdvantageTable:
+        if n > _LARGEST_SOLVED:
+            raise AdvshapeError(
+                f"minimum_mse solves an n x n problem, which is offered for n <= {_LARGEST_SOLVED}, got n={n}; "
+                "use plug_in, unbiased or smaller groups"
+            )
         nodes, mass = prior.quadrature()
         beta = prior.posterior_mean(np.arange(n), n - 1)
         damp = np.sqrt(mass) * nodes * (1 - nodes)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from advshape.bernstein import FloatArray
 from advshape.blackbox import Arrays, Finding, Measured, measure, staircase
+from advshape.caller import counts_text
 from advshape.catalogue import estimator
 from advshape.errors import AdvshapeError
 from advshape.expression import Expression, parse
@@ -199,14 +200,14 @@ def _about(table: AdvantageTable, precision: float) -> Iterator[Finding]:
         return
     mixed = c[1:n][dead[1:n]]
     if len(mixed):
-        yield _finding("silent", f"groups with {_counts(mixed)} of {n} right teach nothing", table, groups, mixed)
+        yield _finding("silent", f"groups with {counts_text(mixed)} of {n} right teach nothing", table, groups, mixed)
     bad = c[(right < -zero) | (wrong > zero)]
     if len(bad):
         what = "right answers are pushed down" if right[bad[0]] < -zero else "wrong answers are pushed up"
-        yield _finding("sign", f"{what} in groups with {_counts(bad)} of {n} right", table, groups, bad)
+        yield _finding("sign", f"{what} in groups with {counts_text(bad)} of {n} right", table, groups, bad)
     backward = np.flatnonzero(table.weight < -zero)
     if len(backward):
-        text = f"F_n' has a negative coefficient: with {_counts(backward)} others right, being right is worth less"
+        text = f"F_n' has a negative coefficient: with {counts_text(backward)} others right, being right is worth less"
         yield Finding("sign", text + " than being wrong")
     total = c * right + (n - c) * wrong
     uneven = c[1:n][np.abs(total[1:n]) > zero * n]
@@ -223,11 +224,3 @@ def _finding(kind: str, text: str, table: AdvantageTable, groups: FloatArray, co
     c = int(counts[0])
     values = np.where(groups[c] == 1, table.positive[c], table.negative[c])
     return Finding(kind, text, (tuple(groups[c].tolist()),), (tuple(values.tolist()),))
-
-
-def _counts(counts: Counts) -> str:
-    """0, 1, 2 as 0-2."""
-    first, last = int(counts[0]), int(counts[-1])
-    if len(counts) > 2 and last - first == len(counts) - 1:
-        return f"{first}-{last}"
-    return ", ".join(str(int(c)) for c in counts[:8]) + (", ..." if len(counts) > 8 else "")

@@ -18,6 +18,8 @@ from advshape.errors import AdvshapeError
 __all__ = ["TargetFailed", "audit", "estimators"]
 
 CHILD = Path(__file__).with_name("child.py")
+LARGEST_N = 512
+"""Largest group that code is probed with: every count beside every other, n^3 rewards in all."""
 
 
 class TargetFailed(Exception):
@@ -39,8 +41,13 @@ def audit(
 
     target: a name for `targets.load`. python: interpreter of the environment that has it (default: this one; it needs
     Python 3.11, numpy and SciPy). seconds: wall-clock limit. paths: where modules of one's own are looked for.
-    Raises AdvshapeError where there is no such target, TargetFailed where its code does not finish.
+    Raises AdvshapeError where there is no such target or n > 512, TargetFailed where its code does not finish.
     """
+    if max(sizes) > LARGEST_N:
+        raise AdvshapeError(
+            f"code is probed on every count of groups of up to {LARGEST_N} rollouts, got n={max(sizes)}; "
+            "use a smaller n"
+        )
     shown = target
     if ".py:" in target:
         where, _, function = target.rpartition(":")
