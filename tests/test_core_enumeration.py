@@ -210,6 +210,25 @@ def test_table_is_the_published_rule_on_every_outcome(name, n):
     np.testing.assert_allclose(adv.advantages(outcomes, make(name)), expected, rtol=1e-9, atol=1e-12)
 
 
+VARIANTS = {
+    "maxrl(epsilon=0.01)": lambda r: [(x - np.mean(r)) / (np.mean(r) + 0.01) for x in r],
+    "maxrl(order=3)": lambda r: np.sum([np.array(pair_kernel(r, k)) / k for k in (1, 2, 3)], axis=0),
+    "grpo(ddof=1, epsilon=0.01)": lambda r: [(x - np.mean(r)) / (np.std(r, ddof=1) + 0.01) for x in r],
+    "skew_r(strength=0.4)": lambda r: [(1 - 0.4 * np.mean(r)) * (x - np.mean(r)) / std(r) for x in r],
+}
+
+
+@pytest.mark.parametrize("spec", VARIANTS)
+def test_variant_is_the_published_rule_on_every_outcome(spec):
+    outcomes = np.array(list(product([0.0, 1.0], repeat=6)))
+    expected = np.array([VARIANTS[spec](list(r)) for r in outcomes], dtype=float)
+    rule = adv.estimator(spec)
+    np.testing.assert_allclose(adv.advantages(outcomes, rule), expected, rtol=1e-9, atol=1e-12)
+    for rho in (Fraction(1, 10), Fraction(7, 9)):
+        slope = rule.table(6).surrogate().derivative(float(rho))
+        assert slope == pytest.approx(float(exact_slope(rule.table(6), rho)), rel=1e-10)
+
+
 def exact_slope(table, rho):
     """E[(1/n) sum_i A_i d log p(r_i) / d rho] over all 2^n outcomes, in fractions."""
     n, total = table.n, Fraction(0)

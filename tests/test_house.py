@@ -66,8 +66,8 @@ ALLOWED = {  # room -> rooms it may import; core rooms are ordered below
 }
 ORDER = ["errors", "bernstein", "passk", "surrogate", "surrogates", "expression", "regularize", "prior", "table",
          "forward", "catalogue", "schedule", "schedule_reader", "history", "prioritized", "layer_cake",
-         "rewards", "adaptive", "analysis",
-         "formulas", "match", "families", "draws", "nearest", "caller", "blackbox", "probe"]  # fmt: skip
+         "rewards", "adaptive",
+         "formulas", "match", "families", "draws", "nearest", "caller", "blackbox", "probe", "analysis"]  # fmt: skip
 
 
 def room_of(path):

@@ -62,6 +62,7 @@ def test_every_entry_is_recovered_from_its_own_code(name):
         ("beta_family(a=0.7, b=1.2)", "beta_family(a=0.7, b=1.2)"),
         ("pass_at_k(k=5)", "pass_at_k(k=5)"),
         ("maxrl(order=4)", "maxrl(order=4)"),
+        ("maxrl(epsilon=1e-3)", "maxrl(epsilon=0.001)"),
     ],
 )
 def test_parameters_are_read_off(spec, name):
