@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 _EXTRAS = {
     **dict.fromkeys(("torch", "transformers", "trl", "datasets", "peft", "accelerate", "tqdm", "matplotlib", "tomli_w",
                      "huggingface_hub", "jinja2", "plotly"), "advshape[trl]"),
-    "reasoning_gym": "advshape[tasks]", "httpx2": "advshape[server]", "gguf": "gguf",
+    "reasoning_gym": "advshape[tasks]", "httpx2": "advshape[server]", "gguf": "gguf", "yaml": "pyyaml",
 }  # fmt: skip
 
 

@@ -277,8 +277,15 @@ def test_keys_that_are_read_exist_in_verl(key):
 
 @pytest.fixture(scope="module")
 def cluster():
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # a busy machine takes its time
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100 * 2**20)
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "40")
+    for attempt in range(6):  # Ray gives its own agent 15 seconds to start, which a busy machine may miss
+        try:
+            ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100 * 2**20)
+            break
+        except Exception as error:
+            ray.shutdown()
+            if attempt == 5:
+                raise RuntimeError("Ray did not start in six attempts") from error
     yield ray
     ray.shutdown()
 
