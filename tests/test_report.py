@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+import tracemalloc
 import unicodedata
 from html.parser import HTMLParser
 from importlib.util import module_from_spec, spec_from_file_location
@@ -24,6 +25,7 @@ from advshape.report.export import draw_chart
 from advshape.report.figures import draw_frontier, draw_pass_curves, new_figure, save_figure
 from advshape.report.page import page_charts, render, save_figures
 from advshape.report.text import csv_text, short, visible
+from advshape.report.training_rollouts import kept_training
 
 pytest.importorskip("plotly")
 pytest.importorskip("jinja2")
@@ -151,6 +153,8 @@ def test_an_evaluation_folder_with_several_temperatures(tmp_path):
 
 def test_long_texts_are_cut_to_the_budget_and_said(run, monkeypatch):
     monkeypatch.setattr(rollouts_module, "TEXT_BUDGET", 20_000)
+    monkeypatch.setattr(rollouts_module, "TRAINING_BUDGET", 10_000)
+    monkeypatch.setattr("advshape.report.training_rollouts.TRAINING_BUDGET", 10_000)
     text = write_report(run, run / "small.html", overwrite=True).read_text(encoding="utf-8")
     shown = payload(text)["sources"]
     kept = len(shown[0]["groups"][0]["rollouts"][0])
@@ -158,6 +162,28 @@ def test_long_texts_are_cut_to_the_budget_and_said(run, monkeypatch):
     assert f"The browser holds the first {kept} of 32 rollouts of each prompt" in text
     assert shown[0]["groups"][1]["counts"][0][1] == 32
     assert re.search(r"training rollouts of \d+ of 20 steps", text)
+
+
+def test_training_rollouts_are_streamed_by_whole_steps(tmp_path, monkeypatch):
+    """Reduction: with room for all, all; with less, whole steps from the first to the last, and no more in memory."""
+    log, steps = tmp_path / "rollouts.jsonl", 60
+    with log.open("w") as file:
+        for i in range(steps * 16):  # steps come and go: a run that went on may repeat none, but need not be sorted
+            record = {"step": i % steps, "problem": "p", "completion": f"{i} {'x' * 20_000}", "reward": 0.0, "extra": 7}
+            file.write(json.dumps(record) + "\n")
+    monkeypatch.setattr("advshape.report.training_rollouts.TRAINING_BUDGET", 10**9)
+    whole, nothing = kept_training(log)
+    assert (len(whole), nothing) == (steps * 16, [])
+    monkeypatch.setattr("advshape.report.training_rollouts.TRAINING_BUDGET", 1_000_000)
+    tracemalloc.start()
+    kept, (note,) = kept_training(log)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [record["step"] for record in kept] == [0, 30, 59] * 16
+    assert kept == [record for record in whole if record["step"] in {r["step"] for r in kept}]
+    assert "3 of 60 steps" in note
+    assert peak < 3_000_000 < log.stat().st_size / 6
+    assert kept_training(tmp_path / "none.jsonl") == ([], [])
 
 
 def test_charts_draw_the_data(run):

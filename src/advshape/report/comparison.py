@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from advshape.errors import AdvshapeError
 from advshape.evaluation.curves import Counts, PassCurve
-from advshape.report.data import EvaluationData, read_evaluations, read_json
+from advshape.report.data import EvaluationData, read_evaluations
+from advshape.report.records import read_json
 from advshape.report.text import short, visible
 
 Floats = NDArray[np.float64]

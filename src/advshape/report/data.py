@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,11 @@ from typing import Any
 from advshape.errors import AdvshapeError
 from advshape.evaluation.curves import Counts, PairedDifference, PassCurve, count_rollout, paired_difference, pass_curve
 from advshape.evaluation.log import Rollout, read_rollouts, read_settings
+from advshape.report.records import json_records, read_json
 from advshape.report.text import short
+from advshape.report.training_rollouts import kept_training
 
-__all__ = ["EvaluationData", "ReportData", "most_rollouts", "read_evaluations", "read_json", "read_run",
-           "warning_signs"]  # fmt: skip
+__all__ = ["EvaluationData", "ReportData", "most_rollouts", "read_evaluations", "read_run", "warning_signs"]
 
 KEPT = 64_000_000
 """Characters of rollouts that are held for a page, 500 for each rollout included; a page shows far fewer."""
@@ -88,7 +88,8 @@ class ReportData:
         evaluations: one for each curve, in the order of the legend.
         differences: (first label, second label, change of pass@k on the same prompts).
         metrics: what the trainer logged, one mapping for each step.
-        training: training rollouts, one mapping each: step, problem, completion, reward, verdict, advantage.
+        training: training rollouts, one mapping each: step, problem, completion, reward, verdict, advantage; of a long
+            run whole steps, evenly spaced, as many as `advshape.report.training_rollouts.TRAINING_BUDGET` allows.
         summary: summary.json of the run, or empty.
         recipe: recipe.toml of the run, or "".
         notes: what the reader has to know: what is missing, what was left out, warnings of the run.
@@ -125,6 +126,7 @@ def read_run(directory: str | os.PathLike[str]) -> ReportData:
     summary = read_json(path / "summary.json")
     notes = [f"Warning of the run: {warning}" for warning in summary.get("warnings", [])]
     notes += [f"Warning at step {sign['step']}: {sign['seen']}; {sign['advice']}." for sign in warning_signs(summary)]
+    training, left_out = kept_training(path / "rollouts.jsonl")
     evaluations = []
     for when in ("before", "after"):
         log = path / "evaluation" / f"{when}.jsonl"
@@ -138,11 +140,11 @@ def read_run(directory: str | os.PathLike[str]) -> ReportData:
         title=str(summary.get("name", path.name)),
         evaluations=evaluations,
         differences=_changes(evaluations),
-        metrics=list(_lines(path / "metrics.jsonl", {"step": int})),
-        training=list(_lines(path / "rollouts.jsonl", {"step": int, "problem": str, "completion": str})),
+        metrics=list(json_records(path / "metrics.jsonl", {"step": int})),
+        training=training,
         summary=summary,
         recipe=recipe.read_text(encoding="utf-8"),
-        notes=notes,
+        notes=notes + left_out,
     )
 
 
@@ -200,38 +202,3 @@ def _changes(evaluations: Sequence[EvaluationData]) -> list[tuple[str, str, Pair
     first, *others = evaluations
     same = [other for other in others if set(other.counts.problems) == set(first.counts.problems)]
     return [(first.label, other.label, paired_difference(first.counts, other.counts)) for other in same]
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; empty when there is no file."""
-    if not path.is_file():
-        return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise AdvshapeError(f"{path} is no JSON ({error}); repair or remove it") from error
-    if not isinstance(value, dict):
-        raise AdvshapeError(f"{path} holds {type(value).__name__}, expected a JSON object; repair or remove it")
-    return value
-
-
-def _lines(path: Path, needs: Mapping[str, type]) -> Iterator[dict[str, Any]]:
-    """The records of a JSON Lines file, with the fields that each needs; a last line that was cut off is left out."""
-    if not path.is_file():
-        return
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, start=1):
-            where = f"{path}, line {number}"
-            try:
-                record = json.loads(raw)
-            except ValueError as error:
-                if not raw.endswith(b"\n"):
-                    return
-                raise AdvshapeError(f"{where}: no JSON ({error}); repair the line") from error
-            if not isinstance(record, dict):
-                raise AdvshapeError(f"{where}: expected a JSON object, got {type(record).__name__}; repair the line")
-            for name, kind in needs.items():
-                if not isinstance(record.get(name), kind):
-                    seen = repr(record[name])[:60] if name in record else "nothing"
-                    raise AdvshapeError(f"{where}: field {name!r} has to be {kind.__name__}, got {seen}; repair it")
-            yield record

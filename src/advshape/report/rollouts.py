@@ -8,13 +8,12 @@ from typing import Any
 from advshape.evaluation.log import Rollout
 from advshape.report.data import EvaluationData, ReportData, most_rollouts
 from advshape.report.text import prompt_text
+from advshape.report.training_rollouts import LONGEST, TRAINING_BUDGET
 
 __all__ = ["browser"]
 
 TEXT_BUDGET = 8_000_000
 """Characters of completions, reasons and prompts that one page may hold; more makes browsers slow."""
-LONGEST = 20_000
-"""Characters of one text that a page may hold."""
 
 
 class Shelf:
@@ -45,11 +44,11 @@ def browser(data: ReportData) -> tuple[dict[str, Any], list[str]]:
     """
     shelf = Shelf()
     sources = []
-    budget = TEXT_BUDGET // (1 + bool(data.training))
     if data.evaluations:
+        budget = TEXT_BUDGET - (TRAINING_BUDGET if data.training else 0)
         sources.append(_evaluation_source(data.evaluations, budget, shelf))
     if data.training:
-        sources.append(_training_source(data.training, budget, shelf))
+        sources.append(_training_source(data.training, shelf))
     if shelf.cut:
         shelf.notes.append(f"The browser cuts {shelf.cut} texts after {LONGEST:,} characters; the logs have all.")
     return {"sources": sources, "reasons": list(shelf.reasons)}, shelf.notes
@@ -90,15 +89,13 @@ def _evaluated(rollout: Rollout, shelf: Shelf) -> list[Any]:
     return [*row, advantage, rollout.tokens, rollout.truncated, reward]
 
 
-def _training_source(records: Sequence[Mapping[str, Any]], budget: int, shelf: Shelf) -> dict[str, Any]:
-    """Groups are one prompt at one step; whole steps, evenly spaced, are left out when the text is too long."""
-    keep = _kept_steps(records, budget, shelf)
+def _training_source(records: Sequence[Mapping[str, Any]], shelf: Shelf) -> dict[str, Any]:
+    """Groups are one prompt at one step."""
     groups: dict[tuple[int, str], list[list[Any]]] = {}
     for record in records:
-        if int(record["step"]) in keep:
-            row = [shelf.text(record["completion"]), record.get("verdict"), shelf.reason(str(record.get("reason", "")))]
-            row += [_number(record.get("advantage")), None, False, _number(record.get("reward"))]
-            groups.setdefault((int(record["step"]), str(record["problem"])), []).append(row)
+        row = [shelf.text(record["completion"]), record.get("verdict"), shelf.reason(str(record.get("reason", "")))]
+        row += [_number(record.get("advantage")), None, False, _number(record.get("reward"))]
+        groups.setdefault((int(record["step"]), str(record["problem"])), []).append(row)
     listed = [
         {
             "id": f"step {step} · {problem}",
@@ -109,20 +106,6 @@ def _training_source(records: Sequence[Mapping[str, Any]], budget: int, shelf: S
         for (step, problem), rows in groups.items()
     ]
     return {"name": "training", "labels": ["training"], "groups": listed}
-
-
-def _kept_steps(records: Sequence[Mapping[str, Any]], budget: int, shelf: Shelf) -> set[int]:
-    steps = sorted({int(record["step"]) for record in records})
-    size = sum(min(len(record["completion"]), LONGEST) + 24 for record in records)
-    if size <= budget:
-        return set(steps)
-    wanted = max(1, int(len(steps) * budget / size))
-    keep = {steps[round(i * (len(steps) - 1) / max(1, wanted - 1))] for i in range(wanted)}
-    shelf.notes.append(
-        f"The browser holds the training rollouts of {len(keep)} of {len(steps)} steps, evenly spaced, to"
-        " keep the page small; all are in rollouts.jsonl."
-    )
-    return keep
 
 
 def _number(value: Any) -> float | None:

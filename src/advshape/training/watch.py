@@ -15,7 +15,7 @@ from textwrap import fill
 from typing import Any
 
 from advshape.errors import AdvshapeError
-from advshape.report.data import read_json
+from advshape.report.records import read_json
 from advshape.report.text import short
 from advshape.training.progress import batch_pass, clock, pace
 from advshape.training.rundir import RunDirectory, read_jsonl
