@@ -47,7 +47,7 @@ def plain_list(rewards):
 
 def by_uid(token_level_rewards, response_mask, index, config, epsilon=0.0):
     import torch
-    scores = token_level_rewards.sum(-1)
+    scores = token_level_rewards.sum(-1) * getattr(config, "scale", 1)
     for uid in set(index):
         own = torch.as_tensor(index == uid)
         n = int(own.sum())
@@ -106,6 +106,11 @@ def test_every_call_shape_is_the_same_rule(rules, function, signature):
     assert found.match.exact
     np.testing.assert_allclose(found.table.weight, adv.estimator("rloo").table(5).weight, rtol=1e-6)
     assert not found.findings
+
+
+def test_what_the_function_also_takes_reaches_it(rules):
+    assert probe(load(f"{rules}:by_uid,config.scale=3"), 4).match.factor == pytest.approx(3)
+    assert probe(load(f"{rules}:scaled,by=2.5"), 4).match.factor == pytest.approx(2.5)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,8 @@ def load(name: str, signature: str | None = None, paths: Sequence[str] = ()) -> 
 
     name: `verl:NAME`, `skyrl:NAME`, `swift:NAME`, `openrlhf:NAME`, `tunix:NAME`, each with options after a comma
     (`verl:grpo,norm_adv_by_std_in_grpo=false`); `trl:scale_rewards=batch`; `path/to/file.py:function`;
-    `module:function`, with what the function also takes after a comma (`passk.py:advantage,K=4`).
+    `module:function`, with what the function also takes after a comma (`passk.py:advantage,K=4`, or
+    `config.K=4` where it stands in its config).
     signature: how a function of one's own is called, one of `shapes.SHAPES` (default: "verl" if it takes
     `token_level_rewards`, else "groups").
     paths: folders in which modules are looked for, after the installed ones.
@@ -65,18 +66,19 @@ def _own(name: str, where: str, rest: str, signature: str | None) -> Target:
     if signature is None:
         signature = "verl" if "token_level_rewards" in parameters(found) else "groups"
     if signature == "verl":
-        rule = shaped(found, signature, **{"config": SimpleNamespace(gamma=1.0, lam=1.0), **given})
+        config = {key.removeprefix("config."): given.pop(key) for key in list(given) if key.startswith("config.")}
+        rule = shaped(found, signature, config=SimpleNamespace(**{"gamma": 1.0, "lam": 1.0, **config}), **given)
     else:
         rule = shaped(partial(found, **given) if given else found, signature)
     return Target(name, "", function, documentation(found), rule)
 
 
 def _constants(pairs: Sequence[str]) -> dict[str, Any]:
-    """`k=4` words as keyword arguments: numbers, truth values, strings."""
-    found = {}
+    """`k=4` words as keyword arguments: numbers, truth values, strings. `config.k=4` is for its config's attribute."""
+    found: dict[str, Any] = {}
     for pair in pairs:
         key, equals, text = (word.strip() for word in pair.partition("="))
-        if not key.isidentifier() or not equals:
+        if not key.removeprefix("config.").isidentifier() or not equals:
             raise AdvshapeError(f"write function,name=value for what the function also takes; got {pair!r}")
         try:
             found[key] = ast.literal_eval(text)
