@@ -51,7 +51,8 @@ def run(options: argparse.Namespace) -> int:
             audited.append(found)
     if not audited:
         raise AdvshapeError("; ".join(failures))
-    out.with_suffix(".json").write_text(json.dumps(audited, indent=1) + "\n", encoding="utf-8")
+    lines = ",\n".join(json.dumps(one) for one in audited)  # a rule to a line
+    out.with_suffix(".json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
     out.write_text(page(audited, failures, _command(options)), encoding="utf-8")
     print(f"{len(audited)} rules in {out} (data: {out.with_suffix('.json')}), {len(failures)} not run")
     return 1 if failures else 0

@@ -43,7 +43,8 @@ class Match:
         return Sum(tuple((self.factor * w, f) for w, f in terms(aim)))
 
     def __str__(self) -> str:
-        named = self.name if self.factor == 1 else f"{self.name} x {self.factor:.4g}"
+        factor = f"{self.factor:.4g}"
+        named = self.name if factor == "1" else f"{self.name} x {factor}"
         if self.factor < 0:
             named = f"{self.factor:.4g} x {self.name}"
         others = [name for name in self.also if not name.endswith("=1)")]

@@ -34,7 +34,7 @@ def page(audited: Sequence[Sequence[Data]], failures: Sequence[str] = (), comman
 def _by_version(audited: Sequence[Sequence[Data]]) -> Iterable[tuple[str, list[Sequence[Data]]]]:
     groups: dict[str, list[Sequence[Data]]] = {}
     for sizes in audited:
-        groups.setdefault(sizes[0]["version"] or "Files", []).append(sizes)
+        groups.setdefault(sizes[0]["version"] or "Functions", []).append(sizes)
     return groups.items()
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -70,7 +72,13 @@ def _own(name: str, where: str, rest: str, signature: str | None) -> Target:
         rule = shaped(found, signature, config=SimpleNamespace(**{"gamma": 1.0, "lam": 1.0, **config}), **given)
     else:
         rule = shaped(partial(found, **given) if given else found, signature)
-    return Target(name, "", function, documentation(found), rule)
+    return Target(name, _file_version(module), function, documentation(found), rule)
+
+
+def _file_version(module: ModuleType) -> str:
+    """The file that the rule stands in, by its name and the start of its SHA-256."""
+    path = Path(inspect.getsourcefile(module) or "")
+    return f"{path.name} (sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:12]})" if path.is_file() else ""
 
 
 def _constants(pairs: Sequence[str]) -> dict[str, Any]:
