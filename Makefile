@@ -47,7 +47,7 @@ ADAPTERS ?= $(basename $(notdir $(wildcard tests/adapters/environments/*.txt)))
 	@touch $@
 
 test-adapters: $(ADAPTERS:%=.venv-%/.installed)
-	for name in $(ADAPTERS); do .venv-$$name/bin/python -m pytest tests/adapters/test_$$name.py || exit 1; done
+	for name in $(ADAPTERS); do .venv-$$name/bin/python -m pytest tests/adapters/test_$$name.py tests/adapters/test_audit.py || exit 1; done
 
 # The newest version of each trainer instead of the pinned one: what changed, and do the tests still pass? For a scheduled run.
 test-newest: $(ADAPTERS:%=.venv-%/.installed)

@@ -112,6 +112,6 @@ def _sizes(text: str) -> list[int]:
 
 def _command(options: Any) -> str:
     """The command that makes the page again; interpreters' paths are this machine's own."""
-    targets = [shlex.quote(word.rpartition("/")[2]) for word in options.targets]  # a file's folder is its owner's own
+    targets = [shlex.quote(word) for word in options.targets]
     named = [f"--python {scheme}{'=' if scheme else ''}PATH" for scheme in _pythons(options.python)]
     return " ".join(["advshape audit", *targets, *named, f"-n {options.n}"])

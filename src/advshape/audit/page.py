@@ -18,8 +18,8 @@ def page(audited: Sequence[Sequence[Data]], failures: Sequence[str] = (), comman
     """
     parts = [
         "# What does your trainer optimise?",
-        f"Made by `{command}` from the installed packages: each rule's own code was run on 0/1 rewards; tables, "
-        "surrogates and findings are what came out. F_n is the objective whose exact gradient the rule estimates with "
+        "Each rule's own code, as installed or in the file named, was run on 0/1 rewards; tables, surrogates and "
+        "findings are what came out. F_n is the objective whose exact gradient the rule estimates with "
         "n rollouts per prompt ([how it is found](reverse.md)). Tokens of one response share its advantage; no KL, no "
         "length penalty, no clipping.",
         _overview(audited),
@@ -28,6 +28,7 @@ def page(audited: Sequence[Sequence[Data]], failures: Sequence[str] = (), comman
         parts += [f"## {version}", *(_section(sizes) for sizes in targets)]
     if failures:
         parts += ["## Not run", "\n".join(f"- {_inline(line)}" for line in failures)]
+    parts.append(f"## Make this page again\n\n```console\n$ {command}\n```")
     return "\n\n".join(parts) + "\n"
 
 
