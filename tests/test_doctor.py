@@ -22,6 +22,7 @@ def test_nothing_wrong(capsys, words):
     code, out, _ = doctor(capsys, *words)
     assert code == 0
     assert out.startswith("ok       objective: ")
+    assert "AdvantageEstimator" not in out
     assert "problem" not in out
 
 
@@ -29,6 +30,8 @@ def test_nothing_wrong(capsys, words):
     (["algorithm.adv_estimator=grpo", "+algorithm.advshape.k=2"], "algorithm.advshape has no effect"),
     (["algorithm.adv_estimator=advshape/pass_at_k", "+algorithm.advshape.k=8", "actor_rollout_ref.rollout.n=8"],
      "actor_rollout_ref.rollout.n=8: pass_at_k(k=8) needs at least 9"),
+    (["algorithm.adv_estimator=advshape/grpo", "actor_rollout_ref.rollout.n=abc"],
+     "actor_rollout_ref.rollout.n is a whole number of rollouts per prompt, got 'abc'"),
     (["algorithm.adv_estimator=advshape/nsr", "algorithm.filter_groups.enable=True"], "algorithm.filter_groups.enable"),
     (["algorithm.adv_estimator=advshape/rloo", "actor_rollout_ref.actor.loss_agg_mode=seq-mean-token-mean"],
      "changes the objective: actor_rollout_ref.actor.loss_agg_mode=seq-mean-token-mean: divides each rollout"),

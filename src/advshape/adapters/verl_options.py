@@ -105,6 +105,8 @@ def objective(settings: Settings, name: str | None = None) -> tuple[AdvantageEst
 
 def _check(settings: Settings, rule: AdvantageEstimator, options: Mapping[str, Any]) -> None:
     n = settings.get("actor_rollout_ref.rollout.n")
+    if n is not None and (isinstance(n, bool) or not isinstance(n, int)):
+        raise AdvshapeError(f"actor_rollout_ref.rollout.n is a whole number of rollouts per prompt, got {n!r}")
     if n is not None and n < rule.smallest_n:
         raise AdvshapeError(
             f"actor_rollout_ref.rollout.n={n}: {rule.name} needs at least {rule.smallest_n} rollouts per prompt; set "

@@ -56,7 +56,7 @@ def _verl(settings: Mapping[str, Any]) -> Iterator[Finding]:
     else:
         try:
             rule, _ = objective(settings)
-            yield Finding("ok", "objective", repr(rule))
+            yield Finding("ok", "objective", rule.name)
         except AdvshapeError as error:
             yield Finding("problem", "objective", str(error))
     for line in objective_warnings(settings):
