@@ -60,6 +60,14 @@ def test_against_takes_the_objectives_k(capsys):
         assert names == [f"rloo_k(k={k})", f"pkpo_loo(k={k})", "rloo_k(k=7)", "grpo"]
 
 
+def test_against_may_come_several_times(capsys):
+    """Reduction: two options equal one with a comma."""
+    _, once, _ = run(capsys, "derive", "PassAtK(k=2)", "-n", 4, "--against", "grpo,rloo_k", "--json")
+    _, twice, _ = run(capsys, "derive", "PassAtK(k=2)", "-n", 4, "--against", "grpo", "--against", "rloo_k", "--json")
+    assert twice == once
+    assert [row["name"] for row in json.loads(twice)["compared"]][1:] == ["grpo", "rloo_k(k=2)"]
+
+
 def test_against_without_any_k_says_so(capsys):
     code, out, err = run(capsys, "derive", "grpo", "--against", "grpo,rloo_k")
     assert (code, out) == (2, "")

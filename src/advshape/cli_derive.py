@@ -21,8 +21,9 @@ def add(commands: Any) -> None:
                      help="of the unbiased build; default: centered where it exists")  # fmt: skip
     sub.add_argument("--base", metavar="OBJECTIVE", help="say what the objective adds to this one, as in F = base + "
                      "lambda Omega")  # fmt: skip
-    sub.add_argument("--against", metavar="NAMES", help="estimators to compare with, such as 'grpo,rloo_k(k=8)'; a k "
-                     "that is left out is the objective's")  # fmt: skip
+    sub.add_argument("--against", metavar="NAMES", action="append", default=[],
+                     help="estimators to compare with, such as 'grpo,rloo_k(k=8)'; may come several times; a k that "
+                     "is left out is the objective's")  # fmt: skip
     sub.add_argument("--scale", choices=["none", "rms", "rloo"], default="none",
                      help="bring the compared tables to unit rms or to RLOO's mean pull (default none)")  # fmt: skip
     sub.add_argument("--plot", metavar="FILE", help="draw F, F', the tables and eta; FILE ends in .html or .png")
@@ -38,10 +39,11 @@ def run(options: argparse.Namespace) -> int:
         from advshape.report.derivation import check_plot_file, save_derivation
 
         check_plot_file(options.plot)  # before anything is printed
-    print(derive(options.objective, options.n, options.build, options.baseline, options.json, options.against,
-                 options.scale, options.base))  # fmt: skip
+    against = ",".join(options.against)
+    print(derive(options.objective, options.n, options.build, options.baseline, options.json, against, options.scale,
+                 options.base))  # fmt: skip
     if options.plot:
         estimator, _ = resolve(options.objective, options.n, options.build, options.baseline)
-        others = alternatives(options.against, estimator)
+        others = alternatives(against, estimator)
         print(f"drawn: {save_derivation(estimator, options.n, options.plot, others, options.scale)}", file=sys.stderr)
     return 0

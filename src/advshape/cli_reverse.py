@@ -47,6 +47,8 @@ def run(options: argparse.Namespace) -> int:
         print(formulas(*pair, options.n, options.json))
     elif ":" in target or target == "trl":
         return _audited(options)
+    elif target.endswith(".py"):
+        raise AdvshapeError(f"{target!r} is a file; name the function in it, as in {target}:FUNCTION")
     else:
         from advshape.cli_tables import reverse
 
