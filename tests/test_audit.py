@@ -259,3 +259,112 @@ def test_names_of_an_installed_trainer():
 def test_unknown_shape_names_the_known_ones():
     with pytest.raises(adv.AdvshapeError, match="groups, group, flat, list, verl"):
         shaped(len, "rows")
+
+
+HOSTILE = """
+import json, os, sys, time
+import numpy as np
+
+def own(r):
+    return r - r.mean(1, keepdims=True)
+
+def forge(text):
+    with open(os.path.join(os.path.dirname(sys.argv[1]), "answer.json"), "wb") as file:
+        file.write(text)
+    os._exit(0)
+
+def no_json(r):
+    forge(b"{no")
+
+def no_text(r):
+    forge(b"\\xff")
+
+def deep(r):
+    forge(b"[" * 200000)
+
+def other(r):
+    forge(b'{"data": [{}]}')
+
+def colours(r):
+    forge(json.dumps({"text": "\\x1b[31mred\\x07", "data": []}).encode())
+
+def says(r):
+    os.write(2, b"\\x1b]0;title\\x07\\n")
+    os._exit(3)
+
+def raises(r):
+    if (r.sum(1) == 3).any():
+        raise ValueError("\\x1b[2J" + "A" * 1000000)
+    return own(r)
+
+def flood(r):
+    while True:
+        os.write(2, b"x" * 1000000)
+
+def stays(r):
+    if not hasattr(np, "stayed") and os.fork() == 0:
+        os.setsid()
+        time.sleep(30)
+        os._exit(0)
+    np.stayed = True
+    return own(r)
+
+def undefined(r):
+    found = own(r)
+    if len(r) > 1:
+        found[r.sum(1) == 2] = np.nan
+    return found
+"""
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    path = tmp_path_factory.mktemp("hostile") / "hostile.py"
+    path.write_text(HOSTILE, encoding="utf-8")
+    return path
+
+
+def printable(text):
+    return all(c.isprintable() or c in "\n\t" for c in text)
+
+
+@pytest.mark.parametrize("name", ["no_json", "no_text", "deep", "other"])
+def test_an_answer_that_the_target_forged(hostile, name):
+    """Security: one sentence, no traceback."""
+    with pytest.raises(TargetFailed, match=f"{name}: its process left an answer that cannot be read"):
+        audit(f"{hostile}:{name}", [4])
+
+
+def test_nothing_of_the_target_acts_on_the_terminal(hostile):
+    """Security: forged text, the last words of a dying process, a long message of an exception."""
+    assert audit(f"{hostile}:colours", [4])["text"] == "\ufffd[31mred\ufffd"
+    with pytest.raises(TargetFailed) as caught:
+        audit(f"{hostile}:says", [4])
+    assert "title" in str(caught.value)
+    assert printable(str(caught.value))
+    text = audit(f"{hostile}:raises", [4])["text"]
+    assert "AAA" in text
+    assert printable(text)
+    assert len(text) < 5000
+
+
+def test_standard_error_without_end_takes_no_memory(hostile):
+    """Security: only the tail is kept."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(TargetFailed, match="longer than 3 s"):
+        audit(f"{hostile}:flood", [4], seconds=3.0)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB; it writes gigabytes
+
+
+def test_a_process_that_leaves_the_group_delays_nothing(hostile):
+    """Security: it holds standard error open after the answer is there."""
+    start = time.monotonic()
+    assert "dr_grpo" in audit(f"{hostile}:stays", [4], seconds=25.0)["text"]
+    assert time.monotonic() - start < 20
+
+
+def test_numbers_that_json_lacks_are_null(hostile):
+    found = audit(f"{hostile}:undefined", [4])["data"]
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert any(None in row for f in found[0]["findings"] for row in f["advantages"])

@@ -52,7 +52,7 @@ class Caller:
             with np.errstate(all="ignore"):
                 found = self.function(given)
         except Exception as error:
-            raise Refused(f"{type(error).__name__}: {error}") from error
+            raise Refused(f"{type(error).__name__}: {str(error)[:600]}") from error
         if hasattr(found, "detach"):
             found = found.detach().cpu()
             name = str(found.dtype).removeprefix("torch.")

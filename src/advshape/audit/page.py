@@ -94,8 +94,8 @@ def _given(notes: Sequence[str]) -> str:
 def _table(data: Data) -> str:
     n = data["n"]
     head = [f"right of {n}", *map(str, range(n + 1))]
-    positive = ["A+", "", *(f"{x:.4g}" for x in data["positive"][1:])]
-    negative = ["A-", *(f"{x:.4g}" for x in data["negative"][:-1]), ""]
+    positive = ["A+", "", *map(_number, data["positive"][1:])]
+    negative = ["A-", *map(_number, data["negative"][:-1]), ""]
     return "\n".join(map(_line, (head, ["---"] * len(head), positive, negative)))
 
 
@@ -109,8 +109,8 @@ def _number(value: float | None) -> str:
     return "not finite" if value is None else f"{value:.4g}"
 
 
-def _numbers(values: Sequence[float]) -> str:
-    return ", ".join(f"{x:.4g}" for x in values)
+def _numbers(values: Sequence[float | None]) -> str:
+    return ", ".join(map(_number, values))
 
 
 def _line(cells: Sequence[str]) -> str:
@@ -120,6 +120,6 @@ def _line(cells: Sequence[str]) -> str:
 def _inline(text: str) -> str:
     """One line in which nothing of the packages' text acts as markup."""
     shown = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    for sign in "\\`*_[]":
+    for sign in "\\`*_[]#~":
         shown = shown.replace(sign, f"\\{sign}")
     return shown

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from advshape.errors import AdvshapeError
 
 __all__ = ["TargetFailed", "audit", "estimators"]
 
 CHILD = Path(__file__).with_name("child.py")
+TAIL = 4096  # bytes of standard error that are kept
 LARGEST_N = 512
 """Largest group that code is probed with: every count beside every other, n^3 rewards in all."""
 
@@ -64,21 +67,45 @@ def estimators(scheme: str, *, python: str | None = None, seconds: float = 300.0
 
 def _asked(request: dict[str, Any], python: str | None, seconds: float) -> dict[str, Any]:
     """The child's answer. Its working directory is a folder of its own, and Python leaves no caches behind."""
-    with tempfile.TemporaryDirectory(prefix="advshape-") as folder:
+    with tempfile.TemporaryDirectory(prefix="advshape-", ignore_cleanup_errors=True) as folder:
         ask = Path(folder) / "request.json"
         ask.write_text(json.dumps(request), encoding="utf-8")
         said = _run([python or sys.executable, str(CHILD), str(ask)], folder, seconds, request["shown"])
         answer = ask.with_name("answer.json")
         if not answer.is_file():
             raise TargetFailed(f"{request['shown']}: its process ended without an answer: {said}")
-        found: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
+        found = _read(answer, ("names",) if request.get("names") else ("text", "data"), request["shown"])
     if "error" in found:
         raise AdvshapeError(found["error"])
     return found
 
 
+def _read(answer: Path, wanted: Sequence[str], target: str) -> dict[str, Any]:
+    """The answer, printable; the target shares its process, so it may have written anything there."""
+    try:
+        found = json.loads(answer.read_text(encoding="utf-8"))
+        if not isinstance(found, dict) or not ("error" in found or all(key in found for key in wanted)):
+            raise ValueError(f"it lacks {' or '.join(wanted)}")
+        return {key: _clean(value) for key, value in found.items()}
+    except (ValueError, RecursionError) as error:
+        why = _clean(f"{type(error).__name__}: {error}")
+        raise TargetFailed(f"{target}: its process left an answer that cannot be read ({why})") from None
+
+
+def _clean(value: Any) -> Any:
+    """Texts without characters that a terminal acts on or a reader cannot see (lines and tabs stay); JSON has no NaN
+    and no infinity: null in their place."""
+    if isinstance(value, str):
+        return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in value)
+    if isinstance(value, list):
+        return [_clean(inner) for inner in value]
+    if isinstance(value, dict):
+        return {_clean(key): _clean(inner) for key, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _run(command: list[str], folder: str, seconds: float, target: str) -> str:
-    """Run to its end, or kill the whole process group; returns the last thing said on standard error."""
+    """Run to its end, or kill the whole process group; returns the last line said on standard error."""
     quiet = {"PYTHONDONTWRITEBYTECODE": "1", "TOKENIZERS_PARALLELISM": "false"}
     try:
         child = subprocess.Popen(
@@ -89,12 +116,25 @@ def _run(command: list[str], folder: str, seconds: float, target: str) -> str:
         raise AdvshapeError(
             f"{command[0]!r} cannot be run ({error}); give --python the path of an interpreter"
         ) from None
-    with child:
-        try:
-            said = child.communicate(timeout=seconds)[1].decode(errors="replace").strip().splitlines()
-        except subprocess.TimeoutExpired:
-            raise TargetFailed(f"{target} took longer than {seconds:g} s; allow more with --seconds") from None
-        finally:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(child.pid, signal.SIGKILL)
-    return said[-1] if said else f"exit code {child.returncode}"
+    tail = bytearray()
+    reader = threading.Thread(target=_keep_tail, args=(child.stderr, tail), daemon=True)
+    reader.start()
+    try:
+        child.wait(seconds)
+    except subprocess.TimeoutExpired:
+        raise TargetFailed(f"{target} took longer than {seconds:g} s; allow more with --seconds") from None
+    finally:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+    reader.join(1.0)  # what left the group may hold the stream open: its end is not waited for
+    said = bytes(tail).decode(errors="replace").strip().splitlines()
+    return str(_clean(said[-1])) if said else f"exit code {child.returncode}"
+
+
+def _keep_tail(stream: IO[bytes], tail: bytearray) -> None:
+    """Read to the end, keep the last of it."""
+    with stream:
+        while part := os.read(stream.fileno(), 65536):
+            tail += part
+            del tail[:-TAIL]
