@@ -421,3 +421,40 @@ def test_rounding_in_dead_groups_is_no_dependence_on_the_batch():
     weights = np.full(8, 1 / 8)
     found = adv.reverse(lambda r: 0.1 * r - ((0.1 * r) @ weights)[:, None], 8)
     assert not {f.kind for f in found.findings} & {"batch", "order", "place", "batch scale"}
+
+
+def test_what_a_batch_adds_is_no_scale():
+    """A batch of all-wrong groups gets -1 more: no scale of a table says that, so there is no surrogate."""
+
+    def rule(rewards):
+        own = rewards - rewards.mean(-1, keepdims=True)
+        return own - 1 if len(rewards) > 1 and not rewards.any() else own
+
+    found = adv.reverse(rule, 8)
+    assert found.surrogate is None
+    assert found.nearest is None
+    assert [f.kind for f in found.findings] == ["batch"]
+
+
+def test_the_scale_of_rare_batches_is_told():
+    """Batches with 1 to 12 % right count three times: the factor is in the finding."""
+
+    def rule(rewards):
+        return (rewards - rewards.mean(-1, keepdims=True)) * (3 if 0.01 < rewards.mean() < 0.12 else 1)
+
+    found = adv.reverse(rule, 8)
+    assert found.scale_free
+    assert "factor of 3 here" in next(f.message for f in found.findings if f.kind == "batch scale")
+
+
+@pytest.mark.parametrize(("name", "mean"), [("maxrl", True), ("grpo", False)])
+def test_a_large_epsilon_has_no_surrogate_without_epsilon(name, mean):
+    """Enumeration over n = 2000: with epsilon 1/2, F_n' at 0.1 is far from the slope of log rho and of the arcsine."""
+    rule = adv.estimator(name, epsilon=0.5)
+    slope = float(rule.table(2000).surrogate().derivative(0.1))
+    assert slope == pytest.approx(1 / (0.1 + 0.5) if mean else 1 / (0.3 + 0.5), rel=0.01)
+    found = adv.reverse(rule, 16)
+    assert found.population is None
+    assert "maximises" not in str(found)
+    small = adv.estimator(name, epsilon=1e-4)
+    assert float(small.surrogate.derivative(0.1)) == pytest.approx(10 if mean else 1 / 0.3)

@@ -227,7 +227,34 @@ def _up_to_scale(
             "its baseline is the batch's own and no function of the group, so there is no table"
         )  # fmt: skip
     table = np.r_[0.0, weight - offsets[0]], np.r_[-offsets[0], 0.0]
+    try:
+        scales += _row_scales(call, table, n, _mates(n, rng), precision)
+    except Refused:
+        return None, None, ""
+    if any(not s >= 0 for s in scales):
+        return None, None, ""
+    scales = [s for s in scales if s > 0]
+    spread = f"it varied by a factor of {max(scales) / min(scales):.3g} here"
     return table, weight, f"a table times a scale that the batch sets ({spread}): known up to that scale"
+
+
+def _row_scales(
+    call: Caller, table: tuple[FloatArray, FloatArray], n: int, mates: list[FloatArray], precision: float
+) -> list[float]:
+    """What each group has of its row of the table, alone and beside each of the mates; NaN: it is no multiple of it."""
+    groups, scales = staircase(n), []
+    size = largest(call(groups))
+    for c, group in enumerate(groups):
+        row = np.where(group == 1, table[0][c], table[1][c])
+        for beside in (groups[:0], *mates):
+            found = call(np.concatenate([group[None], beside]))[0]
+            if not np.isfinite(found).all():
+                continue  # 0/0 beside too few others
+            dead = largest(row) <= precision * size
+            scale = 0.0 if dead else float(found @ row) / float(row @ row)
+            far = differ(found, scale * row, precision, size).any()
+            scales += [float("nan")] if far else [] if dead else [scale]
+    return scales
 
 
 def _other_types(call: Caller, base: FloatArray, groups: FloatArray, arrays: Arrays) -> Iterator[Finding]:

@@ -13,7 +13,10 @@ from advshape.table import AdvantageEstimator, AdvantageTable
 
 Formula = Callable[[FloatArray, int], FloatArray | float]
 
-__all__ = ["by_counts", "by_rate", "fail_ratio", "number", "whole"]
+__all__ = ["NEGLIGIBLE", "by_counts", "by_rate", "fail_ratio", "number", "whole"]
+
+NEGLIGIBLE = 1e-3
+"""Largest epsilon in a denominator that a surrogate may leave out: F' is then off by epsilon / std or epsilon / rho."""
 
 
 def by_counts(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from advshape.catalogue.entry import by_counts, number, whole
+from advshape.catalogue.entry import NEGLIGIBLE, by_counts, number, whole
 from advshape.surrogate import GRPO, Identity, LogLikelihood
 from advshape.table import AdvantageEstimator
 
@@ -67,7 +67,10 @@ def dr_grpo() -> AdvantageEstimator:
 
 
 def grpo(ddof: int = 0, epsilon: float = 0.0) -> AdvantageEstimator:
-    """GRPO: (r - mean) / (std + epsilon), std with `ddof` (0, or Bessel's 1 as in TRL and verl)."""
+    """GRPO: (r - mean) / (std + epsilon), std with `ddof` (0, or Bessel's 1 as in TRL and verl).
+
+    Its surrogate is that of epsilon -> 0, and none above `NEGLIGIBLE`.
+    """
     if ddof not in (0, 1):
         number("grpo", "ddof (0 or 1)", "neither")
     number("grpo", "epsilon", epsilon, 0.0)
@@ -81,7 +84,7 @@ def grpo(ddof: int = 0, epsilon: float = 0.0) -> AdvantageEstimator:
     defaults = ddof == 0 and epsilon == 0
     return by_counts(
         "grpo" if defaults else f"grpo(ddof={ddof}, epsilon={epsilon:g})",
-        GRPO(),
+        GRPO() if epsilon <= NEGLIGIBLE else None,
         lambda c, n: divide(1 - c / n, c, n),
         lambda c, n: divide(-c / n, c, n),
         smallest_n=2,

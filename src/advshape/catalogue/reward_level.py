@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from advshape.bernstein import FloatArray
-from advshape.catalogue.entry import by_counts, by_rate, number, whole
+from advshape.catalogue.entry import NEGLIGIBLE, by_counts, by_rate, number, whole
 from advshape.errors import AdvshapeError
 from advshape.forward import plug_in, unbiased
 from advshape.surrogate import Entropy, Identity, LogLikelihood, SkewR, Variance
@@ -105,7 +105,10 @@ def prioritized_grpo() -> AdvantageEstimator:
 
 
 def maxrl(order: int | None = None, epsilon: float = 0.0) -> AdvantageEstimator:
-    """MaxRL: (r - mean) / (mean + epsilon), 0 at c = 0: log-likelihood of order n - 1; or any fixed order, centred."""
+    """MaxRL: (r - mean) / (mean + epsilon), 0 at c = 0: log-likelihood of order n - 1; or any fixed order, centred.
+
+    Its surrogate is that of epsilon -> 0, and none above `NEGLIGIBLE`.
+    """
     number("maxrl", "epsilon", epsilon, 0.0)
     if order is not None and epsilon > 0:
         raise AdvshapeError("maxrl takes order or epsilon: epsilon belongs to the division by the group's mean")
@@ -120,7 +123,7 @@ def maxrl(order: int | None = None, epsilon: float = 0.0) -> AdvantageEstimator:
         )
     return by_counts(
         "maxrl" if epsilon == 0 else f"maxrl(epsilon={epsilon:g})",
-        LogLikelihood(),
+        LogLikelihood() if epsilon <= NEGLIGIBLE else None,
         lambda c, n: (n - c) / (c + n * epsilon),
         lambda c, n: np.where(c > 0, -c / np.maximum(c + n * epsilon, 1), 0.0),
         smallest_n=2,
