@@ -96,3 +96,20 @@ def test_bad_input(make, message):
 
 def test_the_advised_number_is_enough():
     assert PrioritizedBatches(100, 10, 12).in_turn == 9
+
+
+def test_the_last_point_is_within_the_weights(monkeypatch):
+    """A uniform number just below 1 plus 499 rounds to 500; the prompts of weight 0 stay out."""
+
+    class Last:
+        def __init__(self, made):
+            self.permutation = made.permutation
+
+        def random(self):
+            return 1 - 2.0**-53
+
+    made, default = PrioritizedBatches(prompts=7, batch=501, within=7), np.random.default_rng
+    monkeypatch.setattr(np.random, "default_rng", lambda *seed: Last(default(*seed)))
+    drawn = made.draw(0, [0, 1, 1, 1, 1, 1, 0])
+    assert len(drawn) == 501
+    assert not set(drawn[1:].tolist()) & {0, 6}

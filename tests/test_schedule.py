@@ -247,3 +247,10 @@ def test_metrics_of_until_are_spelt_as_the_trainer_logs_them():
     logged = {*binary_metrics(rewards, [[0, 0.5, 1]] * 2), *real_metrics(rewards, [[0, 0.5, 1]] * 2, (0, 1))}
     assert logged | {"step", "prompts_none_judged", "rollouts_not_judged"} == set(MEASURED)
     assert Until("surrogate", "<", 0.2, 1).reached(3, [0.1])
+
+
+@pytest.mark.parametrize(("start", "to"), [(0, 1), (0, 7), (8, 1), (3, 10)])
+def test_cosine_rounds_halves_up(start, to):
+    """Half of the way of a half wave is one half exactly, and cos(pi / 2) in floats is not 0."""
+    assert Ramp(start, (to,), "cosine", (1, 3)).at(2) == math.floor((start + to) / 2 + 0.5)
+    assert [Ramp(0, (2,), "cosine", (1, 13)).at(step) for step in (4, 5, 9)] == [0, 1, 2]

@@ -78,5 +78,5 @@ class PrioritizedBatches:
         rng, places = np.random.default_rng([self.seed, 1, number]), self.batch - self.in_turn
         mixed = rng.permutation(self.prompts)
         steps = np.cumsum(p[mixed])
-        points = (rng.random() + np.arange(places)) / places * steps[-1]
+        points = np.minimum((rng.random() + np.arange(places)) / places, 1 - 2.0**-53) * steps[-1]
         return np.concatenate([turn, mixed[np.searchsorted(steps, points, side="right")]])

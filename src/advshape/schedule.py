@@ -60,7 +60,7 @@ class Ramp:
         first, last = self.steps
         share = min(max((step - first) / (last - first), 0.0), 1.0)
         if self.shape == "cosine":
-            share = (1 - math.cos(math.pi * share)) / 2
+            share = round((1 - math.cos(math.pi * share)) / 2, 12)  # halves are halves: cos(pi / 2) is not quite 0
         way = self.to[0] - self.start
         if self.whole:
             return math.floor(self.start + share * way + 0.5)
