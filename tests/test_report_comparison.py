@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import warnings
 from html import unescape
 from html.parser import HTMLParser
@@ -17,7 +18,7 @@ from advshape.evaluation.compare import compare
 from advshape.evaluation.runs import load_runs
 from advshape.report import write_comparison
 from advshape.report.comparison import comparison_data
-from advshape.report.comparison_page import comparison_charts
+from advshape.report.comparison_page import comparison_charts, repeat_command
 from advshape.report.export import draw_chart
 from advshape.report.text import visible
 
@@ -204,3 +205,16 @@ def test_the_command(tmp_path, capsys, logs):
     ):
         assert main(["report", *words]) == 2, words
         assert complaint in capsys.readouterr().err
+
+
+def test_two_settings_of_one_log_are_repeated_by_their_settings(tmp_path):
+    """Recovery: the printed command makes the same comparison, though both runs lie in one file."""
+    log = tmp_path / "rollouts.jsonl"
+    for temperature in (0.5, 1.0):
+        write_log(log, 1, 1.0, 8, 4, temperature)
+    (runs,) = load_runs([str(log)])
+    text = repeat_command(comparison_data(compare(runs, permutations=200, resamples=50)))
+    named = [word for word in shlex.split(text) if "@" in word]
+    again = [run for (run,) in load_runs(named)]
+    assert [run.counts.totals() for run in again] == [run.counts.totals() for run in runs]
+    assert [run.settings["temperature"] for run in again] == [0.5, 1.0]

@@ -92,14 +92,21 @@ def render_comparison(data: ComparisonData) -> str:
 def repeat_command(data: ComparisonData) -> str:
     """The command that makes this page again."""
     seeds = {pair.second for pair in data.yardsticks}
-    words = ["advshape", "compare", *(run.source for run in data.runs if run.label not in seeds)]
+    words = ["advshape", "compare", *(_named(run, data) for run in data.runs if run.label not in seeds)]
     for run in data.runs:
-        words += ["--yardstick", run.source] if run.label in seeds else []
+        words += ["--yardstick", _named(run, data)] if run.label in seeds else []
     for k in data.registered:
         words += ["-k", str(k)]
     if not all(pair.paired for pair in data.pairs):
         words.append("--unpaired")
     return shlex.join([*words, "--html", "comparison.html"])
+
+
+def _named(run: ComparedRun, data: ComparisonData) -> str:
+    """The log of a run as `advshape compare` takes it; of several settings in one log, which one."""
+    chosen = run.evaluation.settings.get("settings")
+    several = sum(other.source == run.source for other in data.runs) > 1
+    return f"{run.source}@settings={chosen}" if several and chosen else run.source
 
 
 def comparison_charts(data: ComparisonData) -> list[Chart]:
