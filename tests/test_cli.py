@@ -93,6 +93,7 @@ def test_reverse(capsys):
     ("words", "expected"),
     [
         (["reverse", "gprpo"], ["'gprpo'", "'grpo'"]),
+        (["reverse", "grpo", "--signature", "group"], ["--signature", "is code"]),
         (["reverse", "rules.py"], ["'rules.py' is a file", "rules.py:FUNCTION"]),
         (["reverse", "pass_at_k(k=8)", "-n", "8"], ["n >= 9", "n=8"]),
         (["derive", "PassAtN(k=3)"], ["'PassAtN'", "'PassAtK'"]),

@@ -43,12 +43,15 @@ def run(options: argparse.Namespace) -> int:
     target, pair = options.target, (options.positive, options.negative)
     if (target is None) == (pair == (None, None)):
         raise AdvshapeError("give either TARGET, or --positive and --negative, two formulas of rho")
+    code = target is not None and (":" in target or target == "trl")
+    if target is not None and target.endswith(".py"):
+        raise AdvshapeError(f"{target!r} is a file; name the function in it, as in {target}:FUNCTION")
+    if not code and (options.signature or options.python):
+        raise AdvshapeError("--signature and --python are for a TARGET that is code, such as path/to/rules.py:FUNCTION")
     if target is None:
         print(formulas(*pair, options.n, options.json))
-    elif ":" in target or target == "trl":
+    elif code:
         return _audited(options)
-    elif target.endswith(".py"):
-        raise AdvshapeError(f"{target!r} is a file; name the function in it, as in {target}:FUNCTION")
     else:
         from advshape.cli_tables import reverse
 
