@@ -193,8 +193,8 @@ def test_resume_needs_the_state(tmp_path, capsys):
     (folder / "prompt_sampler.json").unlink()
     shutil.rmtree(run.checkpoints / "checkpoint-4")
     run.update_summary(status="interrupted", training={"sittings": 1})
-    assert main(["train", "--resume", str(run.path), "--quiet"]) == 1
-    assert "holds no prompt_sampler.json" in capsys.readouterr().err
+    assert main(["train", "--resume", str(run.path), "--quiet"]) == 2
+    assert "checkpoint-2 is damaged: prompt_sampler.json is missing" in capsys.readouterr().err
 
 
 def dry_run(capsys, *settings, recipe="countdown"):

@@ -100,6 +100,7 @@ class GRPOTimesPassAtK(Algebra):
 class GRPOJoint(Algebra):
     """F = 2 arcsin sqrt(rho_k), rho_k = 1 - (1-rho)^k. GRPO_K with the pass@k deviation, arXiv:2510.23049.
 
+    >>> from advshape import GRPO
     >>> bool(np.isclose(GRPOJoint(1).value(0.3), GRPO().value(0.3)))
     True
     """
@@ -231,6 +232,7 @@ class PassAtKCombination(Algebra):
     Chen et al., arXiv:2508.10751, eq. 18: Pass@1 Training on hard prompts, Pass@k Training on easy ones.
     F = arcsin sqrt(rho) + sqrt(rho (1-rho)) + (2 arcsin sqrt(rho_k) - B(rho_k; 1/2, 1/2 + 1/k)) / k.
 
+    >>> from advshape import GRPO
     >>> bool(np.isclose(PassAtKCombination(1).value(0.3), GRPO().value(0.3)))
     True
     """

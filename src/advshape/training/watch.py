@@ -129,7 +129,7 @@ def _heading(seen: Snapshot) -> list[str]:
     if left is not None and seen.status == "training":
         parts.append(f"{clock(left)} left")
     saved = "none yet" if seen.checkpoint is None else f"step {seen.checkpoint}"
-    lines = [" · ".join(parts), f"{seen.path} · checkpoint: {saved}"]
+    lines = [" · ".join(parts), f"checkpoint: {saved} · {seen.path}"]
     if "objective" in summary:
         lines.append(f"objective: {short(str(summary['objective']), 70)}")
     if seen.status == "failed":
