@@ -218,6 +218,11 @@ def _registry(module: Any) -> dict[str, Any]:
     return {str(key): value for key, value in registry._functions.items()}
 
 
+def _verl_names(module: Any) -> list[str]:
+    """Its own, without those that our plug-in registers."""
+    return sorted(name for name in module.ADV_ESTIMATOR_REGISTRY if not name.startswith("advshape"))
+
+
 def _tunix_registry(module: Any) -> dict[str, Any]:
     registry = importlib.import_module("tunix.rl.function_registry").default_registry
     kind = "advantage_estimator"
@@ -277,7 +282,7 @@ LOADERS: dict[str, Callable[[str, str, list[str]], Target]] = {
     "verl": _verl, "skyrl": _skyrl, "swift": _swift, "openrlhf": _openrlhf, "tunix": _tunix, "trl": _trl,
 }  # fmt: skip
 NAMES: dict[str, Callable[[Any], list[str]]] = {  # every rule of a trainer, with the options that change it
-    "verl": lambda code: [*sorted(code.ADV_ESTIMATOR_REGISTRY), "grpo,norm_adv_by_std_in_grpo=false"],
+    "verl": lambda code: [*_verl_names(code), "grpo,norm_adv_by_std_in_grpo=false"],
     "skyrl": lambda code: [*sorted(_registry(code)), "grpo,grpo_norm_by_std=false"],
     "swift": lambda code: [f"{word},scale_rewards={s}" for word in _swift_names(code) for s in _swift_scales(code)],
     "openrlhf": lambda code: [*_openrlhf_names(code), "reinforce_baseline,no_std_norm=true"],
