@@ -131,7 +131,7 @@ def _heading(seen: Snapshot) -> list[str]:
     saved = "none yet" if seen.checkpoint is None else f"step {seen.checkpoint}"
     lines = [" · ".join(parts), f"checkpoint: {saved} · {seen.path}"]
     if "objective" in summary:
-        lines.append(f"objective: {short(str(summary['objective']), 70)}")
+        lines.append(f"objective: {short(str(summary['objective']), 300)}")
     if seen.status == "failed":
         lines.append(f"error: {short(str(summary.get('error', 'not told')), 400)}")
     if seen.status in ("failed", "interrupted", "silent"):
