@@ -153,8 +153,13 @@ def read_until(descriptor, words, seconds=60):
 
 def in_terminal(run):
     main_end, terminal = pty.openpty()
-    process = subprocess.Popen([sys.executable, "-m", "advshape", "watch", str(run), "--every", "0.2"],
-                               stdout=terminal, stderr=subprocess.PIPE, text=True)  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "advshape", "watch", str(run), "--every", "0.2"],
+        stdout=terminal,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored if the tests run in the background
+    )
     os.close(terminal)
     return process, main_end
 
