@@ -1,4 +1,7 @@
-"""An audit in a process of its own: with a time limit, in the target's own interpreter, writing nowhere else."""
+"""An audit in a process of its own: with a time limit, in the target's own interpreter, in an empty folder.
+
+It is no sandbox: the target's code runs with the caller's rights, as it would in its trainer.
+"""
 
 from __future__ import annotations
 
