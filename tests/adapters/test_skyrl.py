@@ -16,6 +16,7 @@ import torch
 from skyrl.backends.skyrl_train.utils import ppo_utils
 from skyrl.train.config import SkyRLTrainConfig
 
+import advshape as adv
 from advshape.adapters import skyrl as adapter
 from advshape.errors import AdvshapeError
 
@@ -95,6 +96,8 @@ def test_padding_is_not_counted_as_a_small_group(register, caplog):
 
 
 def test_a_name_that_is_taken_and_a_changed_signature(register, monkeypatch):
+    with pytest.raises(AdvshapeError, match="SkyRL takes an objective as text or a mapping"):
+        register(adv.estimator("rloo"))
     with pytest.raises(ValueError, match="'rloo' already registered"):
         register("rloo", "rloo")
     monkeypatch.setattr(ppo_utils, "compute_advantages_and_returns", lambda rewards: rewards)
@@ -131,7 +134,8 @@ def test_the_entry_point_registers_what_the_command_line_names(monkeypatch):
 
 def test_two_ray_workers_find_the_estimator_in_the_registry(register, monkeypatch):
     """Registered before Ray starts, as in an entry script; the workers never call `register`."""
-    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "300")  # a busy machine
+    for wait, value in (("raylet_start_wait_time_s", 300), ("agent_register_timeout_ms", 300_000)):  # a busy machine
+        monkeypatch.setenv(f"RAY_{wait}", str(value))
     register("pass_at_k(k=2)")
     rewards, uids = hostile.mixed(3, [8] * 4)
     want = call(rewards, uids, [2] * 32)[0]

@@ -6,13 +6,15 @@ with that done. An entry script of your own calls `register` instead. SkyRL hand
 
 from __future__ import annotations
 
+import json
 import sys
-from functools import partial
+from collections.abc import Mapping
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 
-from advshape.adapters.objective import Objective, Spec, check_signature, require
+from advshape.adapters.objective import Objective, check_signature, require
 from advshape.errors import AdvshapeError
 
 __all__ = ["main", "register", "skyrl_advantages"]
@@ -25,37 +27,44 @@ PARAMETERS = (
 )  # fmt: skip
 
 
-def register(spec: Spec, name: str = "advshape") -> None:
+def register(spec: str | Mapping[str, Any], name: str = "advshape") -> None:
     """Register an objective under `name`; call it before `validate_cfg` and before Ray starts.
 
-    spec: "pass_at_k(k=8)", a mapping (see Objective.read) or an AdvantageEstimator. Raises AdvshapeError: an unknown
-    objective, no SkyRL, another version, changed signatures; SkyRL's ValueError: a name that is taken.
+    spec: "pass_at_k(k=8)" or a mapping of names and numbers (see Objective.read): it travels to Ray's actors as text.
+    Raises AdvshapeError: unknown objective, no SkyRL, another version or signature; SkyRL's ValueError: a taken name.
     """
     require("skyrl", ["0.3."])
     from skyrl.backends.skyrl_train.utils import ppo_utils
 
     check_signature(ppo_utils.compute_advantages_and_returns, PARAMETERS, "skyrl's compute_advantages_and_returns")
-    rule = partial(skyrl_advantages, objective=Objective.read(spec))
-    ppo_utils.AdvantageEstimatorRegistry.register(name, rule)
+    try:
+        told = spec if isinstance(spec, str) else json.dumps(spec)
+    except TypeError:
+        raise AdvshapeError(f"SkyRL takes an objective as text or a mapping of plain values, got {spec!r}") from None
+    _read(told)
+    ppo_utils.AdvantageEstimatorRegistry.register(name, partial(skyrl_advantages, objective=told))
+
+
+_read = lru_cache(maxsize=16)(Objective.read)
 
 
 def skyrl_advantages(
-    token_level_rewards: Any, response_mask: Any, index: Any, config: Any = None, *, objective: Objective, **_: Any
+    token_level_rewards: Any, response_mask: Any, index: Any, config: Any = None, *, objective: str, **_: Any
 ) -> tuple[Any, Any]:
     """Advantages in SkyRL's form.
 
     token_level_rewards: (B, T) tensor; a row's sum is its reward: 1, 0, NaN = not judged, or with real="layer_cake" any
     finite number. response_mask: (B, T). index: (B,) uids in any order, groups of any sizes. config: trainer.algorithm.
-    Returns the same (B, T) tensor twice, 0 where response_mask is 0. Raises AdvshapeError: a reward that is not
-    allowed, a setting that undoes the estimator.
+    Returns the same (B, T) tensor twice, 0 where response_mask is 0. Raises AdvshapeError: a reward or setting refused.
     """
     import torch
 
+    rule = _read(objective)
     if config is not None:
-        check(config, objective)
+        check(config, rule)
     wide = torch.promote_types(token_level_rewards.dtype, torch.float32)
     scores = token_level_rewards.sum(dim=-1, dtype=wide)
-    found = objective.advantages(scores, np.asarray(index), response_mask.bool().any(dim=-1).cpu())
+    found = rule.advantages(scores, np.asarray(index), response_mask.bool().any(dim=-1).cpu())
     advantages = found.unsqueeze(-1) * response_mask
     return advantages, advantages
 
