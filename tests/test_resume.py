@@ -15,6 +15,8 @@ pytest.importorskip("trl")
 from advshape.cli import main
 from advshape.training.rundir import RunDirectory, read_jsonl
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 # two passes over 20 problems (a permutation each, 10 steps), a generation serves two steps, checkpoints at odd steps
 SETTINGS = ["task.train_problems=20", "trainer.max_steps=18", "trainer.per_device_train_batch_size=32",
             "trainer.gradient_accumulation_steps=1", "trainer.steps_per_generation=2", "trainer.save_steps=3",
@@ -50,17 +52,6 @@ def killed(arguments, path, after):
     process.send_signal(signal.SIGKILL)
     process.wait()
     return alive
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Sums over several threads have other last bits."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,8 @@ from advshape.cli import main
 from advshape.report.training_charts import training_charts
 from advshape.training.rundir import RunDirectory, read_jsonl
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SMALL = ["trainer.max_steps=2", "trainer.per_device_train_batch_size=32", "trainer.gradient_accumulation_steps=2",
          "trainer.num_generations=8", "evaluation.before=false", "evaluation.after=false"]  # fmt: skip
 
@@ -20,17 +22,6 @@ def words(out, *settings, recipe="countdown"):
     for setting in (*SMALL, *settings):
         found += ["--set", setting]
     return found
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Sums over several threads have other last bits."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def ran(path, *settings, recipe="countdown"):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 import advshape as adv
 from advshape.audit.shapes import Call, Tensors
 from advshape.audit.target import Target
+from advshape.caller import staircase
 from advshape.errors import AdvshapeError
 from advshape.probe import Reversal, reverse
 
@@ -67,15 +68,11 @@ def as_data(found: Reversal) -> dict[str, Any]:
     }
 
 
-def _staircase(n: int) -> Rows:
-    return np.asarray(np.arange(n) < np.arange(n + 1)[:, None], np.float64)
-
-
 def _lengths(rule: Call, n: int) -> adv.Finding | None:
     """Do the responses' lengths change their advantages? The same rewards with equal and with unequal lengths."""
     if rule.sized is None:
         return None
-    rewards = _staircase(min(n, 4))
+    rewards = staircase(min(n, 4))
     lengths = np.random.default_rng(0).integers(1, 10, size=rewards.shape)
     even, uneven = rule.sized(rewards, np.full_like(lengths, 5)), rule.sized(rewards, lengths)
     rows = np.flatnonzero(np.abs(even - uneven).max(1) > 1e-5 * (np.abs(even).max() or 1.0))
@@ -100,13 +97,13 @@ def _ragged(rule: Call, n: int) -> adv.Finding | None:
     """Does a group get the same advantages beside a group of another size as beside one of its own?"""
     if rule.ragged is None:
         return None
-    group, other = _staircase(4)[1], _staircase(3)[2]
+    group, other = staircase(4)[1], staircase(3)[2]
     try:
         beside = rule.ragged([group, other])[0]
     except Exception as error:
         text = f"it fails on groups of unequal size ({type(error).__name__}: {str(error)[:200]})"
         return adv.Finding("unequal groups", text, (_plain(group), _plain(other)))
-    alone = rule.ragged([group, _staircase(4)[2]])[0]
+    alone = rule.ragged([group, staircase(4)[2]])[0]
     if np.allclose(beside, alone, rtol=1e-5, atol=1e-8):
         return None
     text = f"{_shown(group)} gives {_shown(alone)} beside a group of 4, and {_shown(beside)} beside one of 3"

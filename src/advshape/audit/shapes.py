@@ -51,8 +51,7 @@ class OneGroup(Call):
     """function(rewards (n,)) -> (n,), one group at a time."""
 
     def __call__(self, rewards: Any) -> Any:
-        found = [_array(self.function(group)) for group in rewards]
-        return np.stack(found) if all(isinstance(a, np.ndarray) for a in found) else _stacked(found)
+        return _stacked([self.function(group) for group in rewards])
 
 
 class Flat(Call):
@@ -72,8 +71,7 @@ class Listed(Call):
         self.ragged = lambda groups: [np.asarray(_array(a), float) for a in self._call(list(groups))]
 
     def __call__(self, rewards: Any) -> Any:
-        found = [_array(a) for a in self._call(list(rewards))]
-        return np.stack(found) if all(isinstance(a, np.ndarray) for a in found) else _stacked(found)
+        return _stacked(self._call(list(rewards)))
 
     def _call(self, groups: list[Any]) -> Any:
         found = self.function(groups)
@@ -173,7 +171,11 @@ def _array(found: Any) -> Any:
     return found if isinstance(found, np.ndarray) or type(found).__module__.startswith("torch") else np.asarray(found)
 
 
-def _stacked(found: list[Any]) -> Any:
+def _stacked(found: Sequence[Any]) -> Any:
+    """One row for each group: numpy, or torch where any of them is."""
+    rows = [_array(a) for a in found]
+    if all(isinstance(a, np.ndarray) for a in rows):
+        return np.stack(rows)
     import torch
 
-    return torch.stack([torch.as_tensor(a) for a in found])
+    return torch.stack([torch.as_tensor(a) for a in rows])
