@@ -20,7 +20,7 @@ sys.path.append(str(Path(__file__).parent))
 import advshape as adv
 from advshape.adapters.trl_schedule import ScheduledGRPOTrainer
 from test_trl_adapter import model, trainer, weights
-from test_trl_processes import judged, recorded
+from test_trl_processes import batch_metrics, judged, recorded
 
 SCHEDULE = {
     "stages": [
@@ -52,7 +52,7 @@ def work(folder, processes):
     result = {
         "weights": weights(run).tolist(),
         "told": run.told,
-        "log": [{k: v for k, v in line.items() if k.startswith("advshape/")} for line in run.state.log_history],
+        "log": batch_metrics(run),
         "history": run.history.state_dict(),
         "position": asdict(run.position),
     }
