@@ -28,9 +28,10 @@ CLIPPED = 0.95  # share of completions cut off at max_completion_length
 KL = 1.0  # nats per token: its own tokens are e times as likely as under the reference, on average
 NORM_GROWTH = 10.0  # times the median of the first NORM_STEPS gradient norms
 NORM_STEPS = 20
-FALL_STEPS = (20, 50)  # fewest and most steps over which a falling reward is looked for
-FALL_T = -6.0  # Student's t of the slope: by chance below 1e-5 for 20 steps of noise
-FALL_SHARE = 0.25  # of the reward at the beginning of that window
+LEVEL_STEPS = 100  # most steps, in two halves, whose mean rewards are compared
+FALL_STEPS, FALL_T, FALL_SHARE = 40, -6.0, 0.4  # fewest steps; the difference in standard errors; of the earlier half
+RISE_STEPS, RISE_T = 20, 3.0
+SOLVED = 0.9  # of rollouts right: little is left to explore
 
 
 @dataclass(frozen=True)
@@ -111,22 +112,47 @@ def _entropy_collapse(history: History) -> str | None:
     start, recent = _values(history[:FEW], "entropy"), _last(history, "entropy", FEW)
     if len(history) < 2 * FEW or min(len(start), len(recent)) < FEW or fmean(recent) >= COLLAPSED * fmean(start):
         return None
+    if _going_well(history):
+        return None
     return f"the entropy fell from {fmean(start):.3g} to {fmean(recent):.3g} nats per token, below a tenth"
 
 
 def _reward_falls(history: History) -> str | None:
-    """The least-squares slope over the last steps: far below 0 by its own error, and the fall is large."""
-    y = np.asarray(_last(history, "reward", FALL_STEPS[1]))
-    if len(y) < FALL_STEPS[0]:
+    found = _levels(history, FALL_STEPS)
+    if found is None or found[2] > FALL_T or found[0] - found[1] < FALL_SHARE * abs(found[0]):
         return None
-    x = np.arange(len(y)) - (len(y) - 1) / 2
-    slope = float(x @ y / (x @ x))
-    start, fall = float(y.mean() + slope * x[0]), float(slope * (x[-1] - x[0]))
-    rest = y - y.mean() - slope * x
-    error = math.sqrt(float(rest @ rest) / (len(y) - 2) / float(x @ x))
-    if not (slope < FALL_T * error and -fall > FALL_SHARE * abs(start)):
+    steps = min(len(_last(history, "reward", LEVEL_STEPS)), LEVEL_STEPS) // 2
+    return f"the reward fell from {found[0]:.3g} to {found[1]:.3g} (means over {steps} steps and the {steps} before)"
+
+
+def _levels(history: History, fewest: int) -> tuple[float, float, float] | None:
+    """The mean rewards of the two halves of the last steps, and their difference in standard errors.
+
+    Rewards of neighbouring steps are alike, so that h of them tell as much as h (1 - r) / (1 + r) independent ones,
+    with r their correlation (the effective sample size of a first-order autoregression). r is that of the residuals
+    from a line through each half, plus what such an estimate is too low by (Kendall, Biometrika 41, 1954).
+    """
+    y = np.asarray(_last(history, "reward", LEVEL_STEPS))
+    h = len(y) // 2
+    if 2 * h < fewest:
         return None
-    return f"the reward has fallen from about {start:.3g} to {start + fall:.3g} over {len(y)} steps"
+    halves = y[len(y) - 2 * h :].reshape(2, h)
+    x = np.arange(h) - (h - 1) / 2
+    rest = halves - halves.mean(axis=1, keepdims=True) - np.outer(halves @ x / (x @ x), x)
+    square = float((rest * rest).sum())
+    before, after = (float(mean) for mean in halves.mean(axis=1))
+    if square <= 1e-18 * float((halves * halves).sum()):  # two lines without noise
+        return before, after, math.copysign(math.inf, after - before) if after != before else 0.0
+    r = (h * float((rest[:, 1:] * rest[:, :-1]).sum()) / square + 1) / (h - 4)
+    r = min(max(r, 0.0), 0.99)
+    error = math.sqrt(2 * square / (2 * (h - 2)) / max(1.0, h * (1 - r) / (1 + r)))
+    return before, after, (after - before) / error
+
+
+def _going_well(history: History) -> bool:
+    """Whether the reward rises, or nearly all rollouts are right: less entropy and larger gradients go with both."""
+    right, levels = _last(history, "advshape/pass_at_1", FEW), _levels(history, RISE_STEPS)
+    return (len(right) == FEW and fmean(right) >= SOLVED) or (levels is not None and levels[2] > RISE_T)
 
 
 def _all_clipped(history: History) -> str | None:
@@ -148,6 +174,8 @@ def _gradient_explosion(history: History) -> str | None:
     start = [norm for norm in _values(history[: 2 * NORM_STEPS], "grad_norm") if norm > 0][:NORM_STEPS]
     recent = [norm for norm in _values(history[-2 * FEW :], "grad_norm") if norm > 0][-FEW:]
     if len(start) < NORM_STEPS or len(recent) < FEW or median(recent) <= NORM_GROWTH * median(start):
+        return None
+    if _going_well(history):
         return None
     return f"the gradient norm grew from {median(start):.3g} to {median(recent):.3g} (medians, before clipping)"
 
