@@ -123,6 +123,36 @@ def test_argparse_errors_end_with_2(capsys):
     assert error.value.code == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["derive", "rho", "--agianst", "grpo"], "--agianst (did you mean --against?)"),
+        (["reverse", "grpo", "--jsn"], "--jsn (did you mean --json?)"),
+        (["passk", "log.jsonl", "--treshold=1"], "--treshold=1 (did you mean --threshold?)"),
+        (["evaluate", "model", "--taks", "countdown"], "--taks (did you mean --task?)"),  # not: --task is missing
+        (["train", "countdown", "--zzz"], "unrecognized arguments: --zzz\n"),
+        (["estimators", "--jason", "--", "--x"], "unrecognized arguments: --jason (did you mean --json?)\n"),
+        (["doctor", "-z"], "unrecognized arguments: -z\n"),
+        (["derive", "rho", "-n", "1.5"], "expected a whole number of rollouts per prompt, such as 16, got '1.5'"),
+    ],
+)
+def test_a_mistyped_option_is_told_by_its_own_command(capsys, words, expected):
+    with pytest.raises(SystemExit) as error:
+        main(words)
+    out, err = capsys.readouterr()
+    assert (error.value.code, out) == (2, "")
+    assert err.startswith(f"usage: advshape {words[0]} ")
+    assert expected in err
+
+
+def test_a_mistyped_option_before_the_command_is_the_roots(capsys):
+    with pytest.raises(SystemExit):
+        main(["--versoin", "derive", "rho"])
+    err = capsys.readouterr().err
+    assert err.startswith("usage: advshape [-h]")
+    assert "--versoin (did you mean --version?)" in err
+
+
 def test_version(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["--version"])

@@ -26,6 +26,7 @@ from advshape import (
     cli_reverse,
     cli_watch,
 )
+from advshape.cli_parser import Parser
 from advshape.cli_quiet import no_deprecation_notes, no_foreign_bars
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ _EXTRAS = {
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="advshape",
         description="Choose the objective, get the advantages; show any advantages, get the objective.",
         allow_abbrev=False,

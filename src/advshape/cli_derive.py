@@ -6,6 +6,8 @@ import argparse
 import sys
 from typing import Any
 
+from advshape.cli_parser import rollouts
+
 __all__ = ["add", "run"]
 
 
@@ -14,7 +16,7 @@ def add(commands: Any) -> None:
     sub = commands.add_parser("derive", help="objective -> advantage tables", allow_abbrev=False)
     sub.add_argument("objective", help="a formula such as '1-(1-rho)**8 + 0.1*entropy(rho)', a surrogate such "
                      "as 'PassAtK(k=8)', or an estimator of the catalogue")  # fmt: skip
-    sub.add_argument("-n", type=int, default=16, help="rollouts per prompt (default 16)")
+    sub.add_argument("-n", type=rollouts, default=16, help="rollouts per prompt, 1 to 4096 (default 16)")
     sub.add_argument("--build", choices=["unbiased", "plug_in", "minimum_mse"],
                      help="default: unbiased where it exists, else plug_in")  # fmt: skip
     sub.add_argument("--baseline", choices=["centered", "leave_one_out", "zero"],

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import advshape as adv
+from advshape.cli_parser import rollouts
 from advshape.errors import AdvshapeError
 
 __all__ = ["add", "audited", "formulas", "joined"]
@@ -33,7 +34,7 @@ def add(commands: Any) -> None:
                      "flat: (P n,), n -> (P n,); list: [(n,), ...] -> [(n,), ...]; verl: keyword tensors")  # fmt: skip
     sub.add_argument("--python", metavar="PATH", help="interpreter of the environment that has the trainer")
     sub.add_argument("--seconds", type=float, default=300.0, help="time limit of your or the trainer's code (300)")
-    sub.add_argument("-n", type=int, default=8, help="rollouts per prompt (default 8)")
+    sub.add_argument("-n", type=rollouts, default=8, help="rollouts per prompt (default 8)")
     sub.add_argument("--json", action="store_true", help="for programs")
     sub.set_defaults(run=run)
 

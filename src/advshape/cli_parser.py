@@ -1,0 +1,61 @@
+"""How are command lines read? argparse, with mistyped options told by the command they were given to."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = ["Parser", "rollouts"]
+
+
+class Parser(argparse.ArgumentParser):
+    """Refuses an option that it does not know before anything else, under its own usage, with the nearest it knows.
+
+    argparse alone reports what a subcommand left over with the usage of the whole command. Subparsers are of this
+    class too, as argparse makes them of their parent's.
+    """
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """As argparse, but nothing is left over."""
+        words = list(args or ())
+        self._refuse([word for word in self._own(words) if not self._knows(word)])
+        found, rest = super().parse_known_args(words, namespace)
+        self._refuse(rest)
+        return found, rest
+
+    def _own(self, words: list[str]) -> list[str]:
+        """The long options among the words that are this parser's: a parser of commands has those before the command,
+        and nobody those after a bare --."""
+        found: list[str] = []
+        for word in words:
+            if word == "--" or (self._subparsers is not None and not word.startswith("-")):
+                break
+            if word.startswith("--") and " " not in word:  # argparse takes a word with a space for a value
+                found.append(word)
+        return found
+
+    def _knows(self, word: str) -> bool:
+        return word.partition("=")[0] in self._option_string_actions
+
+    def _refuse(self, words: list[str]) -> None:
+        if not words:
+            return
+        import difflib
+
+        hints = []
+        for word in words:
+            known = [option for option in self._option_string_actions if option.startswith("--")]
+            close = difflib.get_close_matches(word.partition("=")[0], known, n=1) if word.startswith("--") else []
+            hints.append(f"{word} (did you mean {close[0]}?)" if close else word)
+        self.error(f"unrecognized arguments: {' '.join(hints)}")
+
+
+def rollouts(text: str) -> int:
+    """A number of rollouts per prompt; how many are allowed is the command's own affair."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number of rollouts per prompt, such as 16, got {text[:40]!r}"
+        ) from None
