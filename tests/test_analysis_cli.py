@@ -126,6 +126,42 @@ def test_unknown_rival_is_named(capsys):
     assert "'grpo'" in err
 
 
+def test_a_parameter_is_set_and_stays_in_what_is_pasted(capsys):
+    code, out, _ = run(capsys, "derive", "rho + lam*entropy(rho)", "--set", "lam=0.1", "-n", 4, "--json")
+    assert code == 0
+    _, typed, _ = run(capsys, "derive", "rho + 0.1*entropy(rho)", "-n", 4, "--json")
+    assert json.loads(out)["positive"] == json.loads(typed)["positive"]
+    assert json.loads(out)["spec"]["surrogate"] == "rho + 0.1*entropy(rho)"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["rho + lam*entropy(rho)"], "`advshape derive --set lam=0.1`"),
+        (["rho + lam*entropy(rho)", "--set", "lan=0.1"], "'lam' at character 7, did you mean 'lan'?"),
+        (["rho + lam*rho**2", "--set", "lam"], "write --set NAME=NUMBER, such as --set lam=0.1, got 'lam'"),
+        (["rho + lam*rho**2", "--set", "lam=x"], "got 'lam=x'"),
+        (["rho + lam*rho**2", "--set", "lam=1", "--set", "lam=2"], "lam is set twice"),
+        (["grpo", "--set", "epsilon=0.1"], "write grpo(epsilon=0.1)"),
+        (["rho", "-n", "0"], "from 1 to 4096, got n=0"),
+        (["rho", "-n", "-3"], "from 1 to 4096, got n=-3"),
+    ],
+)
+def test_what_may_be_set_is_said_in_the_commands_words(capsys, words, said):
+    code, out, err = run(capsys, "derive", *words)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert said in err
+
+
+@pytest.mark.parametrize("words", [["--against", "gpro"], ["--base", "entrpy()"], ["--against", "rloo_k(k=5000)"]])
+def test_a_mistyped_name_is_told_before_the_work(capsys, words):
+    start = time.process_time()
+    code, _, err = run(capsys, "derive", "rho + 0.1*entropy(rho)", "-n", 4096, *words)
+    assert code == 2
+    assert "did you mean" in err or "needs n >= 5000" in err
+    assert time.process_time() - start < 1  # the table and its rivals take 2.5 s and more
+
+
 @pytest.mark.parametrize(("name", "starts"), [("plot.png", b"\x89PNG"), ("plot.html", b"<!doctype html>")])
 def test_plot_is_written(capsys, tmp_path, name, starts):
     pytest.importorskip("plotly" if name.endswith("html") else "matplotlib")

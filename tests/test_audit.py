@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import advshape as adv
+from advshape.audit.answer import read
 from advshape.audit.examine import examine, probe
 from advshape.audit.page import page
 from advshape.audit.run import TargetFailed, audit, estimators
@@ -82,6 +83,20 @@ def writes(r):
         file.write("x")
     print("noise on standard output")
     return groups(r)
+
+def lone(rewards):
+    return (rewards - rewards.mean()) / (rewards.std() + 1e-4)
+
+def lone_only(rewards):
+    (n,) = rewards.shape
+    return rewards - rewards.sum() / n
+
+def batch_baseline(rewards):
+    rows, n = rewards.shape
+    return rewards - rewards.mean()
+
+def _hidden(r):
+    return r
 
 number = 3
 '''
@@ -165,6 +180,13 @@ def test_time_limit_and_death(rules):
     ("words", "code", "message"),
     [
         (["reverse", "{rules}:nothing"], 2, "no advantage function"),
+        (["reverse", "{rules}:nothing"], 2, "it has groups, one, scaled, flat"),
+        (["reverse", "{rules}:lisled"], 2, "did you mean 'listed'?"),
+        (["reverse", "json:lods"], 2, "did you mean 'loads'?"),
+        (["reverse", "{rules}:lone_only"], 2, "with --signature group or flat it answers"),
+        (["reverse", "{rules}:groups", "--signature", "group"], 2, "with --signature groups it answers"),
+        (["reverse", "{rules}:flat"], 2, "with --signature flat it answers"),
+        (["reverse", "{rules}:groups", "-n", "0"], 2, "1 to 512 rollouts, got n=0"),
         (["reverse", "{rules}:number"], 2, "is a int, no function"),
         (["reverse", "{rules}:scaled,by"], 2, "write function,name=value"),
         (["reverse", "{rules}.py:groups"], 2, "there is no file"),
@@ -187,6 +209,18 @@ def test_each_mistake_is_one_clear_sentence(rules, tmp_path, capsys, words, code
     assert message in said.err
     assert said.out == ""
     assert len([line for line in said.err.splitlines() if line.startswith("advshape:")]) == 1
+
+
+def test_a_rule_of_one_group_called_with_many_is_told_how_to_be_called(rules):
+    """`lone` takes one group: on a batch it divides by the batch's deviation, which is another rule."""
+    (hint,) = [f for f in probe(load(f"{rules}:lone"), 4).findings if f.kind == "signature"]
+    assert "--signature group" in hint.message
+    found = probe(load(f"{rules}:lone", "group"), 4)
+    assert found.match.name == "grpo(ddof=0, epsilon=0.0001)"
+    assert {f.kind for f in found.findings} <= {"array type"}  # torch's own deviation has ddof = 1
+    for name, signature in (("batch_baseline", None), ("lone", "groups")):  # takes no single group; it was said
+        found = probe(load(f"{rules}:{name}", signature), 4)
+        assert "signature" not in {f.kind for f in found.findings}
 
 
 def test_the_page(rules, tmp_path, capsys):
@@ -265,6 +299,11 @@ HOSTILE = """
 import json, os, sys, time
 import numpy as np
 
+ROW = {"target": "t", "version": "", "source": "", "documentation": "", "notes": [], "n": 1, "nearest": None,
+       "exact": False, "population": None, "up_to_batch_scale": False, "findings": [], "positive": [0.0, 1.0],
+       "negative": [0.0, 0.0], "weight": [1.0], "slope_at_0_and_1": [1.0, 1.0],
+       "group_of_one": {"wrong": 0.0, "right": None}, "filters": ""}
+
 def own(r):
     return r - r.mean(1, keepdims=True)
 
@@ -286,7 +325,7 @@ def other(r):
     forge(b'{"data": [{}]}')
 
 def colours(r):
-    forge(json.dumps({"text": "\\x1b[31mred\\x07", "data": []}).encode())
+    forge(json.dumps({"text": "\\x1b[31mred\\x07", "data": [ROW]}).encode())
 
 def says(r):
     os.write(2, b"\\x1b]0;title\\x07\\n")
@@ -333,6 +372,40 @@ def test_an_answer_that_the_target_forged(hostile, name):
     """Security: one sentence, no traceback."""
     with pytest.raises(TargetFailed, match=f"{name}: its process left an answer that cannot be read"):
         audit(f"{hostile}:{name}", [4])
+
+
+ROW = {
+    "target": "t", "version": "", "source": "", "documentation": "", "notes": [], "n": 1, "nearest": None,
+    "exact": False, "population": None, "up_to_batch_scale": False, "findings": [], "positive": [0.0, 1.0],
+    "negative": [0.0, 0.0], "weight": [1.0], "slope_at_0_and_1": [1.0, 1.0],
+    "group_of_one": {"wrong": 0.0, "right": None}, "filters": "",
+}  # fmt: skip
+WRONG = (None, True, 3, 3.5, "x", [], {}, [None, "x"], [[1]], [{}], {"wrong": "x", "right": 1}, -1, 10**400, [1.0] * 9)
+
+
+def test_wrong_types_inside_forged_data_are_told_and_never_reach_the_page(tmp_path):
+    """Security: each part of the data as something else is refused, or can be written as a page."""
+    answer, refused = tmp_path / "answer.json", 0
+
+    def forged(data):
+        answer.write_text(json.dumps({"text": "", "data": data}))
+        return read(answer, 1)["data"]
+
+    assert page([forged([ROW])])
+    finding = {"kind": "k", "message": "m", "rewards": [], "advantages": []}
+    rows = [{**ROW, key: wrong} for key in ROW for wrong in WRONG]
+    rows += [{**ROW, "findings": [{**finding, key: wrong}]} for key in finding for wrong in WRONG]
+    rows += [{k: v for k, v in ROW.items() if k != key} for key in ROW]
+    for row in rows:
+        try:
+            page([forged([row])])
+        except ValueError as error:
+            assert "in data" in str(error) or "data lacks" in str(error)  # noqa: PT017
+            refused += 1
+    assert refused > 150
+    for data in ([], [ROW, ROW], [3], {}, "x"):
+        with pytest.raises(ValueError, match="data in the answer"):
+            forged(data)
 
 
 def test_nothing_of_the_target_acts_on_the_terminal(hostile):

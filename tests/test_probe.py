@@ -317,6 +317,16 @@ def test_batch_scale_names_the_rule_and_its_objective():
     assert by_std.population is None
 
 
+def test_batch_scale_is_said_to_need_many_prompts():
+    """And what is said of one prompt is true: (r - group mean) / batch std, a group at a time, is GRPO."""
+    for rule in (batch_std, batch_mean):
+        found = adv.reverse(rule, 8)
+        assert "holds for batches of many prompts" in next(f.message for f in found.findings if f.kind == "batch scale")
+    assert "as n grows, up to the batch's scale, in batches of many prompts" in str(adv.reverse(batch_std, 8))
+    alone = adv.reverse(lambda r: np.concatenate([batch_std(group[None]) for group in r]), 8)
+    assert alone.match.name == "grpo"
+
+
 def test_where_a_rule_is_not_finite_the_rest_is_still_named():
     assert adv.reverse(nan_when_dead, 8).nearest.startswith("grpo")
 

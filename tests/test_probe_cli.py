@@ -27,7 +27,7 @@ def test_a_function_in_the_working_directory(rules, capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["positive"] is None
     assert found["up_to_batch_scale"]
-    assert [f["kind"] for f in found["findings"]] == ["batch", "batch scale"]
+    assert [f["kind"] for f in found["findings"]] == ["batch", "batch scale", "signature"]
 
 
 @pytest.mark.parametrize("target", ["no_such_module_here:f", "{rules}:none", ":f", "{rules}:"])

@@ -224,7 +224,7 @@ def _up_to_scale(
     if not scaled(offsets):
         return None, weight, (
             f"its weights, and so its surrogate, are known up to a scale that the batch sets ({spread}); "
-            "its baseline is the batch's own and no function of the group, so there is no table"
+            f"its baseline is the batch's own and no function of the group, so there is no table; {_MANY}"
         )  # fmt: skip
     table = np.r_[0.0, weight - offsets[0]], np.r_[-offsets[0], 0.0]
     try:
@@ -235,7 +235,13 @@ def _up_to_scale(
         return None, None, ""
     scales = [s for s in scales if s > 0]
     spread = f"it varied by a factor of {max(scales) / min(scales):.3g} here"
-    return table, weight, f"a table times a scale that the batch sets ({spread}): known up to that scale"
+    return table, weight, f"a table times a scale that the batch sets ({spread}): known up to that scale; {_MANY}"
+
+
+_MANY = (
+    "this holds for batches of many prompts: among few a group moves the scale itself, and with one prompt a rule "
+    "divided by the batch's standard deviation is GRPO"
+)
 
 
 def _row_scales(

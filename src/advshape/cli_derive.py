@@ -16,6 +16,9 @@ def add(commands: Any) -> None:
     sub = commands.add_parser("derive", help="objective -> advantage tables", allow_abbrev=False)
     sub.add_argument("objective", help="a formula such as '1-(1-rho)**8 + 0.1*entropy(rho)', a surrogate such "
                      "as 'PassAtK(k=8)', or an estimator of the catalogue")  # fmt: skip
+    sub.add_argument("--set", metavar="NAME=NUMBER", action="append", default=[], dest="parameters",
+                     help="a parameter of the formula, such as lam=0.1 in 'rho + lam*entropy(rho)'; may come several "
+                     "times")  # fmt: skip
     sub.add_argument("-n", type=rollouts, default=16, help="rollouts per prompt, 1 to 4096 (default 16)")
     sub.add_argument("--build", choices=["unbiased", "plug_in", "minimum_mse"],
                      help="default: unbiased where it exists, else plug_in")  # fmt: skip
@@ -35,17 +38,18 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the derivation; draw it where a file is named."""
-    from advshape.cli_tables import alternatives, derive, resolve
+    from advshape.cli_tables import alternatives, derive, resolve, with_parameters
 
     if options.plot:
         from advshape.report.derivation import check_plot_file, save_derivation
 
         check_plot_file(options.plot)  # before anything is printed
     against = ",".join(options.against)
-    print(derive(options.objective, options.n, options.build, options.baseline, options.json, against, options.scale,
+    objective = with_parameters(options.objective, options.parameters)
+    print(derive(objective, options.n, options.build, options.baseline, options.json, against, options.scale,
                  options.base))  # fmt: skip
     if options.plot:
-        estimator, _ = resolve(options.objective, options.n, options.build, options.baseline)
-        others = alternatives(against, estimator)
+        estimator, _ = resolve(objective, options.n, options.build, options.baseline)
+        others = alternatives(against, estimator, options.n)
         print(f"drawn: {save_derivation(estimator, options.n, options.plot, others, options.scale)}", file=sys.stderr)
     return 0

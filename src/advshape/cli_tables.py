@@ -44,10 +44,10 @@ def derive(
     """
     check_group(n)
     estimator, spec = resolve(objective, n, build, baseline)
+    others = alternatives(against, estimator, n)
+    omega = _regularisation(estimator, base)
     table = estimator.table(n)
     rivals, notes = _rivals(estimator, n), findings(estimator, n)
-    others = alternatives(against, estimator)
-    omega = _regularisation(estimator, base)
     rows = compare([estimator, *others], n, PRIOR, estimator.surrogate if scale == "none" else None, scale)
     if as_json:
         more = {"alternatives": rivals, "findings": notes, "compared": [row.as_row() for row in rows]}
@@ -101,18 +101,40 @@ def reverse(name: str, n: int, as_json: bool = False) -> str:
 
 
 def check_group(n: int, largest: int = LARGEST_N) -> None:
-    """Raises ``AdvshapeError`` for a group too large to be described while somebody waits."""
-    if n > largest:
+    """Raises ``AdvshapeError`` for no group, and for one too large to be described while somebody waits."""
+    if not 1 <= n <= largest:
+        more = "; the table alone is, in Python, advshape.estimator(NAME).table(n)" if n > largest else ""
+        raise AdvshapeError(f"n, the number of rollouts per prompt, runs from 1 to {largest}, got n={n}{more}")
+
+
+def with_parameters(objective: str, pairs: Sequence[str]) -> str:
+    """The objective with its parameters replaced by their numbers, from words such as 'lam=0.1'."""
+    numbers: dict[str, float] = {}
+    for pair in pairs:
+        name, _, value = (part.strip() for part in pair.partition("="))
+        if name in numbers:
+            raise AdvshapeError(f"{name} is set twice; give --set {name}=NUMBER once")
+        try:
+            numbers[name] = float(value)
+        except ValueError:
+            raise AdvshapeError(f"write --set NAME=NUMBER, such as --set lam=0.1, got {pair!r}") from None
+    if numbers and _entry_name(objective):
+        inside = ", ".join(f"{name}={value:g}" for name, value in numbers.items())
         raise AdvshapeError(
-            f"groups of up to {largest} rollouts are described, got n={n}; choose a smaller n, or take the table "
-            "alone in Python: advshape.estimator(NAME).table(n)"
+            f"--set is for formulas; {objective} is an estimator: write {_entry_name(objective)}({inside})"
         )
+    return repr(adv.make_surrogate(objective, **numbers)) if numbers else objective
+
+
+def _entry_name(objective: str) -> str | None:
+    """The entry of the catalogue that this names; None for surrogates and formulas."""
+    plain = re.fullmatch(r"\s*(\w+)\s*(?:\([^()]*\))?\s*", objective)
+    return plain.group(1) if plain and plain.group(1) in ENTRIES else None
 
 
 def resolve(objective: str, n: int, build: str | None, baseline: str | None) -> tuple[adv.AdvantageEstimator, Any]:
     """The estimator and how to name it in TRL's ``estimator=``."""
-    plain = re.fullmatch(r"\s*(\w+)\s*(?:\([^()]*\))?\s*", objective)
-    if plain and plain.group(1) in ENTRIES:
+    if _entry_name(objective):
         if build or baseline:
             raise AdvshapeError(
                 f"{objective} is an estimator and brings its own table; --build and --baseline are for "
@@ -130,9 +152,12 @@ def resolve(objective: str, n: int, build: str | None, baseline: str | None) -> 
     return adv.estimator(spec), spec
 
 
-def alternatives(against: str | None, estimator: adv.AdvantageEstimator) -> list[adv.AdvantageEstimator]:
-    """The estimators of --against, each with the objective's k where it has none of its own."""
-    return [adv.estimator(_with_k(name, estimator)) for name in _split(against or "") if name]
+def alternatives(against: str | None, estimator: adv.AdvantageEstimator, n: int) -> list[adv.AdvantageEstimator]:
+    """The estimators of --against, each with the objective's k where it has none of its own, and with a table at n."""
+    found = [adv.estimator(_with_k(name, estimator)) for name in _split(against or "") if name]
+    for one in found:
+        one.table(n)
+    return found
 
 
 def _regularisation(estimator: adv.AdvantageEstimator, base: str | None) -> adv.Regularization | None:

@@ -74,7 +74,8 @@ class Reversal:
             lines.append(f"maximises {self.population!r} as n grows")
         elif self.scale_free and self.match is not None and self.match.exact:
             aim = replace(self.match, factor=1.0).surrogate
-            lines.append(f"maximises {aim!r} as n grows{self._scale}" if aim else "its surrogate has no closed form")
+            many = f"as n grows{self._scale}, in batches of many prompts"
+            lines.append(f"maximises {aim!r} {many}" if aim else "its surrogate has no closed form")
         if self.surrogate is not None:
             ends = ", ".join(f"{x:.4g}" for x in self.surrogate.derivative([0.0, 0.5, 1.0]))
             lines.append(f"F_n' at rho = 0, 1/2, 1: {ends}{self._scale}")

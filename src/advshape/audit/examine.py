@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import warnings
 from typing import Any
@@ -10,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import advshape as adv
-from advshape.audit.shapes import Call, Tensors
+from advshape.audit.shapes import SHAPES, Call, Tensors, shaped
 from advshape.audit.target import Target
-from advshape.caller import staircase
+from advshape.caller import caller_of, staircase
 from advshape.errors import AdvshapeError
 from advshape.probe import Reversal, reverse
 
@@ -25,7 +26,11 @@ def probe(target: Target, n: int) -> Reversal:
     """`advshape.reverse` of the target's rule, with what only its own signature can show among the findings."""
     if n < target.smallest_n:
         raise AdvshapeError(f"{target.version} takes at least {target.smallest_n} rollouts per prompt, got n={n}")
-    found = reverse(target.rule, n, arrays=target.rule.arrays)
+    try:
+        found = reverse(target.rule, n, arrays=target.rule.arrays)
+    except AdvshapeError as error:
+        other = " or ".join(_answering(target, n))
+        raise AdvshapeError(f"{error}{f'; with --signature {other} it answers' if other else ''}") from error
     if isinstance(target.rule, Tensors) and not (found.match and found.match.exact):
         target.rule.single = True  # code that rounds to float32 inside has no exact name in float64
         single = reverse(target.rule, n, arrays="torch")
@@ -34,7 +39,21 @@ def probe(target: Target, n: int) -> Reversal:
     if not any(finding.kind == "batch" for finding in found.findings):  # else a group of any size changes it
         checks.append(_ragged)
     more = [check(target.rule, n) for check in checks]
+    if target.guessed and (found.outside or found.scale_free) and "group" in _answering(target, n):
+        text = "it was called with many groups; if it is written for one group at a time, say so: --signature group"
+        more.append(adv.Finding("signature", text))
     return dataclasses.replace(found, findings=(*found.findings, *(f for f in more if f is not None)))
+
+
+def _answering(target: Target, n: int) -> list[str]:
+    """The other signatures under which a function of one's own gives advantages."""
+    found: list[str] = []
+    for shape in SHAPES if target.shape in ("groups", "group", "flat", "list") else ():
+        if shape not in (target.shape, "verl"):
+            with contextlib.suppress(AdvshapeError):
+                caller_of(shaped(target.rule.function, shape), n, "auto")
+                found.append(shape)
+    return found
 
 
 def examine(target: Target, found: Reversal) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from advshape.audit.answer import clean, read
 from advshape.errors import AdvshapeError
 
 __all__ = ["TargetFailed", "audit", "estimators"]
@@ -47,13 +47,11 @@ def audit(
 
     target: a name for `targets.load`. python: interpreter of the environment that has it (default: this one; it needs
     Python 3.11, numpy and SciPy). seconds: wall-clock limit. paths: where modules of one's own are looked for.
-    Raises AdvshapeError where there is no such target or n > 512, TargetFailed where its code does not finish.
+    Raises AdvshapeError where there is no such target, n < 1 or n > 512, TargetFailed where its code does not finish.
     """
-    if max(sizes) > LARGEST_N:
-        raise AdvshapeError(
-            f"code is probed on every count of groups of up to {LARGEST_N} rollouts, got n={max(sizes)}; "
-            "use a smaller n"
-        )
+    for n in sizes:
+        if not 1 <= n <= LARGEST_N:
+            raise AdvshapeError(f"code is probed on every count of groups of 1 to {LARGEST_N} rollouts, got n={n}")
     shown = target
     if ".py:" in target:
         where, _, function = target.rpartition(":")
@@ -77,34 +75,14 @@ def _asked(request: dict[str, Any], python: str | None, seconds: float) -> dict[
         answer = ask.with_name("answer.json")
         if not answer.is_file():
             raise TargetFailed(f"{request['shown']}: its process ended without an answer: {said}")
-        found = _read(answer, ("names",) if request.get("names") else ("text", "data"), request["shown"])
+        try:
+            found = read(answer, None if request.get("names") else len(request["sizes"]))
+        except ValueError as error:
+            why = clean(f"{type(error).__name__}: {error}")
+            raise TargetFailed(f"{request['shown']}: its process left an answer that cannot be read ({why})") from None
     if "error" in found:
         raise AdvshapeError(found["error"])
     return found
-
-
-def _read(answer: Path, wanted: Sequence[str], target: str) -> dict[str, Any]:
-    """The answer, printable; the target shares its process, so it may have written anything there."""
-    try:
-        found = json.loads(answer.read_text(encoding="utf-8"))
-        if not isinstance(found, dict) or not ("error" in found or all(key in found for key in wanted)):
-            raise ValueError(f"it lacks {' or '.join(wanted)}")
-        return {key: _clean(value) for key, value in found.items()}
-    except (ValueError, RecursionError) as error:
-        why = _clean(f"{type(error).__name__}: {error}")
-        raise TargetFailed(f"{target}: its process left an answer that cannot be read ({why})") from None
-
-
-def _clean(value: Any) -> Any:
-    """Texts without characters that a terminal acts on or a reader cannot see (lines and tabs stay); JSON has no NaN
-    and no infinity: null in their place."""
-    if isinstance(value, str):
-        return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in value)
-    if isinstance(value, list):
-        return [_clean(inner) for inner in value]
-    if isinstance(value, dict):
-        return {_clean(key): _clean(inner) for key, inner in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _run(command: list[str], folder: str, seconds: float, target: str) -> str:
@@ -132,7 +110,7 @@ def _run(command: list[str], folder: str, seconds: float, target: str) -> str:
         child.wait()
     reader.join(1.0)  # what left the group may hold the stream open: its end is not waited for
     said = bytes(tail).decode(errors="replace").strip().splitlines()
-    return str(_clean(said[-1])) if said else f"exit code {child.returncode}"
+    return str(clean(said[-1])) if said else f"exit code {child.returncode}"
 
 
 def _keep_tail(stream: IO[bytes], tail: bytearray) -> None:

@@ -15,7 +15,10 @@ __all__ = ["Target", "documentation", "options"]
 
 @dataclass(frozen=True)
 class Target:
-    """A rule where it lies: how to call it, whose it is, what its own documentation says, what stands around it."""
+    """A rule where it lies: how to call it, whose it is, what its own documentation says, what stands around it.
+
+    shape: how a function of one's own is called, one of `shapes.SHAPES`; guessed: nobody said so.
+    """
 
     name: str
     version: str
@@ -24,6 +27,8 @@ class Target:
     rule: Call
     notes: tuple[str, ...] = ()
     smallest_n: int = 1
+    shape: str = ""
+    guessed: bool = False
 
     @property
     def description(self) -> str:

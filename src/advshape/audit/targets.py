@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -51,6 +52,7 @@ def names(scheme: str) -> list[str]:
 
 def _own(name: str, where: str, rest: str, signature: str | None) -> Target:
     function, *pairs = [part.strip() for part in rest.split(",")]
+    module: Any = None
     try:
         module = _file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
         found = module
@@ -59,12 +61,12 @@ def _own(name: str, where: str, rest: str, signature: str | None) -> Target:
     except (Exception, SystemExit) as error:  # the module is the user's: it may do anything as it is imported
         why = f"{type(error).__name__}: {error}".split("\n")[0]
         raise AdvshapeError(
-            f"no advantage function {name!r} ({why}); write module:function, as in rules:mine for rules.py, or "
-            "path/to/rules.py:mine"
+            f"no advantage function {name!r} ({why}){_functions(module, function)}; write module:function, as in "
+            "rules:mine for rules.py, or path/to/rules.py:mine"
         ) from error
     if not callable(found):
         raise AdvshapeError(f"{name} is a {type(found).__name__}, no function")
-    given = _constants(pairs)
+    given, guessed = _constants(pairs), signature is None
     if signature is None:
         signature = "verl" if "token_level_rewards" in parameters(found) else "groups"
     if signature == "verl":
@@ -72,7 +74,23 @@ def _own(name: str, where: str, rest: str, signature: str | None) -> Target:
         rule = shaped(found, signature, config=SimpleNamespace(**{"gamma": 1.0, "lam": 1.0, **config}), **given)
     else:
         rule = shaped(partial(found, **given) if given else found, signature)
-    return Target(name, _file_version(module), function, documentation(found), rule)
+    version, told = _file_version(module), documentation(found)
+    return Target(name, version, function, told, rule, shape=signature, guessed=guessed)
+
+
+def _functions(module: Any, word: str) -> str:
+    """', did you mean ...?' or which functions of its own the module has; nothing where it could not be imported."""
+    if module is None:
+        return ""
+    own = [
+        name for name, found in vars(module).items()
+        if inspect.isfunction(found) and found.__module__ == module.__name__ and not name.startswith("_")
+    ]  # fmt: skip
+    close = difflib.get_close_matches(word, own, n=1)
+    if close:
+        return f", did you mean {close[0]!r}?"
+    shown = ", ".join(own[:20]) + (", ..." if len(own) > 20 else "")
+    return f"; it has {shown}" if own else "; it has no function of its own"
 
 
 def _file_version(module: ModuleType) -> str:

@@ -178,7 +178,8 @@ class _Parser:
             raise AdvshapeError(f"{word} is a function: write {_usage(ALIASES.get(word, word))}")
         raise AdvshapeError(
             f"unknown name {word!r} at character {token.at + 1}{_nearest(word, self.parameters)}; a formula knows rho, "
-            f"pi, e and the parameters that you give: parse(..., {word}=0.1)"
+            f"pi, e and parameters with a number: parse(..., {word}=0.1), `advshape derive --set {word}=0.1`, or the "
+            "number in its place"
         )
 
     def function(self, token: _Token) -> Node:
