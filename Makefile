@@ -37,11 +37,15 @@ bench: setup
 	for script in bench/bench_*.py; do $(BIN)/python $$script || exit 1; done
 
 # One small environment for each trainer with a file of all its packages, pinned, in tests/adapters/environments (a line
-# "# python 3.12" chooses the Python); ADAPTERS=verl picks one. Nothing else is installed: most trainers ask for GPU libraries.
+# "# python 3.12" chooses the Python: PYTHON_skyrl=PATH, one of pyenv's, or what uv finds or downloads); ADAPTERS=verl picks
+# one. Nothing else is installed: most trainers ask for GPU libraries.
+wanted = $(shell sed -n 's/^\# python //p' tests/adapters/environments/$(1).txt)
+python_of = $(or $(PYTHON_$(1)),$(lastword $(wildcard $(HOME)/.pyenv/versions/$(call wanted,$(1)).*/bin/python)),$(call wanted,$(1)))
 ADAPTERS ?= $(basename $(notdir $(wildcard tests/adapters/environments/*.txt)))
 
 .venv-%/.installed: tests/adapters/environments/%.txt pyproject.toml | setup
-	$(BIN)/python -m uv venv --quiet --clear --python $(or $(shell sed -n 's/^# python //p' $<),$(BIN)/python) .venv-$*
+	@$(BIN)/python -m uv venv --quiet --clear --python $(if $(call wanted,$*),$(call python_of,$*),$(BIN)/python) .venv-$* || { \
+		echo "$* needs Python $(or $(call wanted,$*),3.11 or newer), which is neither here nor to be had: give PYTHON_$*=PATH, or leave $* out of ADAPTERS"; exit 1; }
 	$(BIN)/python -m uv pip install --quiet --python .venv-$*/bin/python $(TORCH_BACKEND) --no-deps -r $<
 	$(BIN)/python -m uv pip install --quiet --python .venv-$*/bin/python --no-deps -e .
 	@touch $@

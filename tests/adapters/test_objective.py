@@ -80,7 +80,8 @@ def test_a_bad_objective_is_refused(spec, message):
 def test_groups_that_are_too_small_are_counted_in_the_log_without_padding(caplog):
     rule = Objective.read("rloo")
     with caplog.at_level(logging.WARNING, logger="advshape"):
-        found = rule.advantages(np.array([1.0, 0.0, 1.0, 1.0]), ["a", "a", "b", "pad"], [True, True, True, False])
+        ids, tokens = ["a", "a", "b", "pad"], [True, False, True, False]  # an empty response is a rollout, a pad none
+        found = rule.advantages(np.array([1.0, 0.0, 1.0, 1.0]), ids, lambda: tokens)
     assert found.tolist() == [1, -1, 0, 0]
     assert "1 of 2 groups have fewer judged rollouts than the 2 that rloo needs" in caplog.text
     caplog.clear()

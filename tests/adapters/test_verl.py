@@ -30,8 +30,8 @@ if pytest.importorskip("verl", reason="verl is not installed: make test-adapters
     from verl.utils.config import validate_config
 
 import advshape as adv
-from advshape.adapters import verl as adapter
 from advshape.adapters.verl_options import DEFAULTS, flatten, objective, objective_warnings
+from advshape.adapters.verl_sessions import session_keys
 from advshape.catalogue import ENTRIES
 from advshape.cli_snippets import verl_code
 from advshape.errors import AdvshapeError
@@ -153,7 +153,7 @@ def test_groups_larger_than_n_are_refused_where_sessions_are_not_shown():
 
 
 def test_a_v1_trainer_that_hides_its_sessions_is_refused():
-    frame = {"__name__": "verl.trainer.ppo.v1.next_version", "call": lambda: adapter._session_keys()}
+    frame = {"__name__": "verl.trainer.ppo.v1.next_version", "call": lambda: session_keys()}
     exec("def other():\n    return call()", frame)
     with pytest.raises(AdvshapeError, match="does not show which outputs belong to one session"):
         frame["other"]()
@@ -166,7 +166,7 @@ def test_small_groups_are_counted_but_padding_is_not(caplog):
         found = v1(data, algorithm({}, "advshape/rloo")).batch["advantages"][:, 0]
     assert found.tolist() == [1, -1, 0, 0]
     assert [r.getMessage() for r in caplog.records if "groups" in r.getMessage()] == [
-        "1 of 3 groups have fewer judged rollouts than the 2 that rloo needs: advantages 0"
+        "1 of 2 groups have fewer judged rollouts than the 2 that rloo needs: advantages 0"
     ]
 
 

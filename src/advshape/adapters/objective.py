@@ -16,6 +16,7 @@ import numpy as np
 import advshape
 from advshape.adapters.trl_options import check_real
 from advshape.errors import AdvshapeError
+from advshape.rewards import group_index
 from advshape.table import AdvantageEstimator
 
 __all__ = ["ENVIRONMENT", "Objective", "Spec", "check_signature", "require"]
@@ -61,28 +62,29 @@ class Objective:
         check_real(rule, own.get("real"), own.get("bounds"), [max(8, rule.smallest_n)])
         return cls(rule, **own)
 
-    def advantages(self, rewards: Any, groups: Any, counted: Any = None) -> Any:
+    def advantages(self, rewards: Any, groups: Any, counted: Callable[[], Any] | None = None) -> Any:
         """(B,) advantages of (B,) rewards, one group id each, as `advshape.advantages`; too small groups get 0.
 
-        How many groups were too small goes to the log; `counted` (B,) marks the rows that are no padding.
+        How many groups were too small goes to the log. `counted()`, asked only then, marks the rows (B,) that are no
+        padding: a group of padding alone is none.
         """
-        ids = np.asarray(groups)
+        ids = group_index(groups, rewards)
         found = advshape.advantages(
             rewards, self.rule, groups=ids, too_small="zero", real=self.real, bounds=self.bounds
         )
         judged = ~np.isnan(np.asarray(rewards.cpu() if hasattr(rewards, "cpu") else rewards, dtype=np.float64))
-        real = np.ones(len(ids), dtype=bool) if counted is None else np.asarray(counted, dtype=bool)
-        if real.any():
-            which = np.unique(ids[real], return_inverse=True)[1].reshape(-1)
-            small = np.bincount(which, weights=judged[real]) < self.rule.smallest_n
-            if small.any():
+        small = np.bincount(ids, weights=judged) < self.rule.smallest_n
+        if small.any():
+            real = np.ones(len(ids)) if counted is None else np.asarray(counted(), dtype=float)
+            shown = np.bincount(ids, weights=real) > 0
+            if (small & shown).any():
                 logger.warning("%d of %d groups have fewer judged rollouts than the %d that %s needs: advantages 0",
-                               small.sum(), len(small), self.rule.smallest_n, self.rule.name)  # fmt: skip
+                               (small & shown).sum(), shown.sum(), self.rule.smallest_n, self.rule.name)  # fmt: skip
         return found
 
-    def refuse_filter(self, key: str) -> None:
+    def refuse_filter(self, key: str, n: int = 8) -> None:
         """Raise where removing groups of equal rewards, which the setting `key` does, would change the objective."""
-        table = self.rule.table(max(8, self.rule.smallest_n))
+        table = self.rule.table(max(n, self.rule.smallest_n))
         if table.negative[0] or table.positive[-1]:
             raise AdvshapeError(
                 f"{key} removes groups of equal rewards, in which {self.rule.name} has advantages (A-(0) = "

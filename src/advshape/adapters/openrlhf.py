@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
-import importlib.util
+import math
 import os
 import runpy
 import sys
 from functools import wraps
 from importlib import import_module
+from importlib.machinery import PathFinder
 from typing import Any
 
 from advshape.adapters.objective import ENVIRONMENT, Objective, Spec, check_signature, require
@@ -64,9 +65,8 @@ def _shape(objective: Objective, experiences: Any, args: Any) -> None:
     if len(place) % n:
         raise AdvshapeError(f"{len(place)} rollouts are no groups of --rollout.n_samples_per_prompt {n}")
     found = objective.advantages(torch.cat([e.rewards for e in experiences]), [i // n for i in place])
-    seen = [float(x) for x in found.aminmax()]
-    if (limits := args.reward.clip_range) and (seen[0] < limits[0] or seen[1] > limits[1]):
-        low, high = limits
+    seen, (low, high) = [float(x) for x in found.aminmax()], args.reward.clip_range or (-math.inf, math.inf)
+    if seen[0] < low or seen[1] > high:
         raise AdvshapeError(f"--reward.clip_range {low:g} {high:g} would clip advantages from {seen}; widen it")
     for experience, part in zip(experiences, found.split([len(e.index) for e in experiences]), strict=True):
         experience.rewards = part
@@ -80,14 +80,10 @@ def _check(args: Any, objective: Objective) -> None:
 
 
 class _AfterImport:
-    looking = False
-
-    def find_spec(self, name: str, *_: Any) -> Any:
-        if name != HOME or self.looking:
+    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
+        if name != HOME:
             return None
-        self.looking = True
-        spec: Any = importlib.util.find_spec(name)
-        self.looking = False
+        spec: Any = PathFinder.find_spec(name, path)
         execute = spec.loader.exec_module
 
         def execute_and_patch(module: Any) -> None:

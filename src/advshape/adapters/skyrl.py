@@ -64,7 +64,7 @@ def skyrl_advantages(
         check(config, rule)
     wide = torch.promote_types(token_level_rewards.dtype, torch.float32)
     scores = token_level_rewards.sum(dim=-1, dtype=wide)
-    found = rule.advantages(scores, np.asarray(index), response_mask.bool().any(dim=-1).cpu())
+    found = rule.advantages(scores, np.asarray(index), lambda: response_mask.bool().any(dim=-1).cpu())
     advantages = found.unsqueeze(-1) * response_mask
     return advantages, advantages
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import advshape
+from advshape.adapters.objective import Objective
 from advshape.adapters.trl_options import check_real
 from advshape.errors import AdvshapeError
 from advshape.table import AdvantageEstimator
@@ -112,13 +113,10 @@ def _check(settings: Settings, rule: AdvantageEstimator, options: Mapping[str, A
             f"actor_rollout_ref.rollout.n={n}: {rule.name} needs at least {rule.smallest_n} rollouts per prompt; set "
             f"actor_rollout_ref.rollout.n={rule.smallest_n} or more, or choose another estimator"
         )
-    table = rule.table(max(n or 8, rule.smallest_n))  # where n is not told, any size that shows the rule
-    if settings.get("algorithm.filter_groups.enable") and (table.negative[0] or table.positive[-1]):
-        raise AdvshapeError(
-            f"algorithm.filter_groups.enable=True removes groups of equal rewards, in which {rule.name} has advantages "
-            f"(A-(0) = {table.negative[0]:g}, A+(n) = {table.positive[-1]:g}): another objective would be maximised; "
-            "set algorithm.filter_groups.enable=False or choose an estimator that is silent there"
-        )
+    size = n or 8  # where n is not told, any that shows the rule
+    if settings.get("algorithm.filter_groups.enable"):
+        Objective(rule).refuse_filter("algorithm.filter_groups.enable=True", size)
+    table = rule.table(max(size, rule.smallest_n))
     flat = bool(np.ptp(table.weight) <= 1e-12 * np.abs(table.weight).max())
     if settings.get("algorithm.norm_adv_by_std_in_grpo") is False and not flat:
         raise AdvshapeError(
