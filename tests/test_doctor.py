@@ -1,9 +1,11 @@
 """`advshape doctor`: behaviour of the command on configurations, and on trainers that are missing, silent or slow."""
 
+from importlib.util import spec_from_file_location
+
 import pytest
 
 from advshape.cli import main
-from advshape.doctor import trainers
+from advshape.doctor import keys, trainers
 from advshape.doctor.machine import run_python
 
 
@@ -21,7 +23,7 @@ def doctor(capsys, *words):
 def test_nothing_wrong(capsys, words):
     code, out, _ = doctor(capsys, *words)
     assert code == 0
-    assert out.startswith("ok       objective: ")
+    assert "ok       objective: " in out
     assert "AdvantageEstimator" not in out
     assert "problem" not in out
 
@@ -36,6 +38,14 @@ def test_nothing_wrong(capsys, words):
     (["algorithm.adv_estimator=advshape/rloo", "actor_rollout_ref.actor.loss_agg_mode=seq-mean-token-mean"],
      "changes the objective: actor_rollout_ref.actor.loss_agg_mode=seq-mean-token-mean: divides each rollout"),
     (["countdown", "trainer.loss_type=grpo"], "changes the objective: loss_type=grpo: divides each rollout"),
+    (["countdown", "trainer.num_generations=10", "trainer.per_device_train_batch_size=12"], "recipe: the generation"),
+    (["countdown", "objective.estimatr=rloo"], "recipe: pass_at_k has no parameter 'estimatr'"),
+    (["algorithm.adv_estimatr=advshape/rloo"], "unknown key: algorithm.adv_estimatr: verl reads no such key; did you "
+     "mean algorithm.adv_estimator?"),
+    (["algorithm.adv_estimator=advshape", "algorithm.advshape={objectve: rloo, scale: rms}"],
+     "needs an objective: add +algorithm.advshape.estimator=rloo"),
+    (["algorithm.adv_estimator=advshape", "+algorithm.advshape={objectve:rloo,scale:rms}"],
+     "it holds objectve, scale"),
 ])  # fmt: skip
 def test_a_problem_is_named_and_is_exit_code_1(capsys, words, said):
     code, out, _ = doctor(capsys, *words)
@@ -64,7 +74,64 @@ def test_a_yaml_file_over_the_defaults_beside_it(capsys, tmp_path):
         "actor_rollout_ref: {rollout: {n: 4, top_k: '${data.top_k}'}}\n"
     )
     code, out, _ = doctor(capsys, str(tmp_path / "mine.yaml"))
-    assert (code, out) == (0, "ok       objective: pass_at_k(k=3)\n")
+    assert (code, out.splitlines()[-1]) == (0, "ok       objective: pass_at_k(k=3)")
+
+
+def test_everything_wrong_is_told_at_once(capsys):
+    code, out, _ = doctor(capsys, "algorithm.adv_estimator=advshape/nsr", "algorithm.filter_groups.enable=true",
+                          "algorithm.use_kl_in_reward=true", "+algorithm.advshape.scale=big",
+                          "actor_rollout_ref.rollout.n=eight")  # fmt: skip
+    assert code == 1
+    told = [line for line in out.splitlines() if line.startswith("problem  objective: ")]
+    for said in ("unknown scale 'big'", "filter_groups.enable=True removes", "use_kl_in_reward=True", "got 'eight'"):
+        assert sum(said in line for line in told) == 1
+    code, out, _ = doctor(capsys, "countdown", "objective={estimator='pass_at_k', k=99, real='cake'}",
+                          "trainer.loss_typ=x", "evaluation.n=0", "model.path=nowhere/at-all")  # fmt: skip
+    assert code == 1
+    for said in ("at least 100 rollouts", "real='cake'", "'loss_typ'", "[evaluation] n", "nowhere/at-all"):
+        assert sum(said in line for line in out.splitlines()) == 1
+
+
+@pytest.fixture
+def verl(tmp_path, monkeypatch):
+    """A stand-in for an installed verl: nothing but its configuration files."""
+    folder = tmp_path / "verl" / "trainer" / "config"
+    (folder / "model_engine").mkdir(parents=True)
+    (folder / "_generated_ppo_trainer.yaml").write_text(
+        "algorithm: {_target_: math.Missing, adv_estimator: gae, rollout_correction: {rollout_is: null}}\n"
+        "actor_rollout_ref: {rollout: {n: 1, engine_kwargs: {}}, actor: {lr: 1.0, checkpoint: null}}\n"
+    )
+    (folder / "_generated_ppo_megatron_trainer.yaml").write_text("actor_rollout_ref: {actor: {megatron: {tp: 1}}}\n")
+    (tmp_path / "verl" / "__init__.py").write_text("")
+    spec = spec_from_file_location("verl", tmp_path / "verl" / "__init__.py")
+    monkeypatch.setattr(keys, "find_spec", lambda name: spec)
+
+
+RLOO = "algorithm.adv_estimator=advshape/rloo"
+
+
+@pytest.mark.parametrize("word", [
+    "actor_rollout_ref.actor.megatron.tp=2", "actor_rollout_ref.rollout.engine_kwargs.vllm.x=1",
+    "actor_rollout_ref.actor.checkpoint.mode=all", "hydra.run.dir=x", "model_engine=megatron", "+algorithm.advshape={}",
+    "actor@actor_rollout_ref.actor=megatron_actor",
+])  # fmt: skip
+def test_keys_that_verl_has(capsys, verl, word):
+    assert doctor(capsys, RLOO, word)[:2] == (0, "ok       objective: rloo\n")
+
+
+@pytest.mark.parametrize(("word", "near"), [
+    ("+algorithm.adv_estimatr=gae", "did you mean algorithm.adv_estimator?"),
+    ("+algorithm.advshap.k=3", "did you mean algorithm.advshape?"),
+    ("actor_rollout_ref.rollot.n=3", "did you mean actor_rollout_ref.rollout.n?"),
+    ("actor_rollout_ref.actor.lr.x=3", "did you mean actor_rollout_ref.actor.lr?"),
+    ("qwertz=3", "look it up in verl's documentation"),
+])  # fmt: skip
+def test_keys_that_verl_has_not(capsys, verl, word, near):
+    code, out, _ = doctor(capsys, RLOO, word)
+    assert code == 1
+    (line,) = [line for line in out.splitlines() if "problem" in line]
+    assert line.startswith(f"problem  unknown key: {word.lstrip('+').split('=')[0]}: verl")
+    assert near in line
 
 
 ANSWERS = {
@@ -89,15 +156,33 @@ def test_a_policy_that_leaves_us_out_is_named(monkeypatch):
     monkeypatch.setenv("VERL_USE_EXTERNAL_PLUGINS", "none")
     monkeypatch.setattr(trainers, "installed", {"verl": "0.9.1"}.get)
     monkeypatch.setitem(trainers.PROBES, "verl", 'print(\'{"known": 0, "why": ""}\')')
-    assert "VERL_USE_EXTERNAL_PLUGINS=none" in list(trainers.trainers(60))[-1].text
+    assert "VERL_USE_EXTERNAL_PLUGINS=none" in {f.subject: f for f in trainers.trainers(60)}["verl"].text
 
 
 def test_another_version_is_a_problem_and_is_not_imported(monkeypatch):
     monkeypatch.setattr(trainers, "installed", {"verl": "0.12.0"}.get)
     monkeypatch.setitem(trainers.PROBES, "verl", "raise SystemExit('imported')")
-    found = list(trainers.trainers(60))[-1]
+    found = {f.subject: f for f in trainers.trainers(60)}["verl"]
     assert found.status == "problem"
     assert "version 0.12.0, but the adapter is proven with 0.9.1" in found.text
+
+
+@pytest.mark.parametrize("name", ["skyrl", "swift", "openrlhf", "tunix"])
+def test_a_trainer_that_a_script_patches_is_tried(monkeypatch, name):
+    """With the version that the tests run, the adapter itself says what is missing: here the trainer's code."""
+    distribution = trainers._BY_SCRIPT[name][0]
+    monkeypatch.setattr(trainers, "installed", {distribution: "9.9"}.get)
+    found = {f.subject: f for f in trainers.trainers(60)}
+    assert found[name].status == "problem"
+    assert f"{distribution} is not installed for this Python; install version" in found[name].text
+    assert {f.status for subject, f in found.items() if subject != name} == {"absent"}
+
+
+@pytest.mark.parametrize(("known", "status"), [("True", "ok"), ("False", "problem"), ("1 / 0", "problem")])
+def test_what_the_trainer_says_after_the_adapter_ran_decides(monkeypatch, known, status):
+    monkeypatch.setattr(trainers, "installed", {"skyrl": "0.3.0"}.get)
+    monkeypatch.setitem(trainers._BY_SCRIPT, "skyrl", ("skyrl", "ours = print", "pass", known))
+    assert {f.subject: f for f in trainers.trainers(60)}["skyrl"].status == status
 
 
 @pytest.mark.parametrize(("code", "seconds", "said"), [

@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
 
     problems = 0
     if options.config:
-        findings = configuration.configuration(options.config)
+        findings = configuration.configuration(options.config, options.seconds)
     else:
         print(f"advshape {advshape.__version__}, Python {platform.python_version()}, {platform.platform()}")
         findings = (f for part in (trainers.trainers(options.seconds), machine.extras(),

@@ -33,6 +33,7 @@ import advshape as adv
 from advshape.adapters.verl_options import DEFAULTS, flatten, objective, objective_warnings
 from advshape.adapters.verl_sessions import session_keys
 from advshape.catalogue import ENTRIES
+from advshape.cli import main
 from advshape.cli_snippets import verl_code
 from advshape.errors import AdvshapeError
 
@@ -264,6 +265,33 @@ def test_hydra_takes_our_overrides(overrides, expected):
     data = batch(*hostile.mixed(1, [8, 8]), [1] * 16)
     for trainer in (legacy, v1):
         assert trainer(data, config.algorithm).batch["advantages"].any()
+
+
+@pytest.mark.parametrize("recipe", ["verl-one-node", "verl-nodes"])
+def test_the_doctor_finds_nothing_wrong_with_the_recipes(recipe, capsys):
+    assert main(["doctor", "--config", str(RECIPES / f"{recipe}.yaml")]) == 0
+    assert capsys.readouterr().out == "ok       objective: pass_at_k(k=8) at unit rms\n"
+
+
+def test_the_doctor_knows_verls_keys_from_misspelt_ones(capsys):
+    words = ["algorithm.adv_estimator=advshape/rloo", "+algorithm.gdpo_reward_keys=[a]", "model_engine=megatron",
+             "+algorithm.filter_groups.enabel=true", "actor_rollout_ref.rollot.n=8"]  # fmt: skip
+    assert main(["doctor", "--config", *words]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("problem")] == [
+        f"problem  unknown key: {key}: verl 0.9.1 reads no such key; did you mean {near}?"
+        for key, near in [("algorithm.filter_groups.enabel", "algorithm.filter_groups.enable"),
+                          ("actor_rollout_ref.rollot.n", "actor_rollout_ref.rollout.n")]
+    ]  # fmt: skip
+
+
+def test_the_doctor_reads_overrides_as_hydra_does(capsys):
+    own = "algorithm.adv_estimator=advshape"
+    assert main(["doctor", "--config", own, "+algorithm.advshape={estimator:pass_at_k,k:4}"]) == 0
+    assert main(["doctor", "--config", own, "+algorithm.advshape.estimator=pass_at_k(k=4)"]) == 2
+    found = capsys.readouterr()
+    assert found.out == "ok       objective: pass_at_k(k=4)\n"
+    assert "Hydra cannot read +algorithm.advshape.estimator=pass_at_k(k=4)" in found.err
 
 
 def test_defaults_are_verls():

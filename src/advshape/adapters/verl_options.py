@@ -5,7 +5,7 @@ Needs neither verl nor torch: settings are a flat mapping from verl's dotted key
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from advshape.adapters.trl_options import check_real
 from advshape.errors import AdvshapeError
 from advshape.table import AdvantageEstimator
 
-__all__ = ["NAME", "flatten", "objective", "objective_warnings"]
+__all__ = ["NAME", "examine", "flatten", "objective", "objective_warnings"]
 
 NAME = "advshape"  # algorithm.adv_estimator=advshape or advshape/ESTIMATOR; algorithm.advshape holds the parameters
 # verl's defaults of the keys that are read; a test compares them with verl's own configuration
@@ -73,65 +73,87 @@ def objective(settings: Settings, name: str | None = None) -> tuple[AdvantageEst
     scale ("none", the default, "rms" or a number) and, for real-valued rewards, real="layer_cake" and bounds=[low,
     high]. name: what `algorithm.adv_estimator` says; default: read it.
 
-    Raises AdvshapeError that names the key: no or two objectives, an unknown one, or a setting that contradicts it.
+    Raises AdvshapeError that names the keys: no or two objectives, an unknown one, or settings that contradict it.
 
     >>> objective({"algorithm.adv_estimator": "advshape/pass_at_k", "algorithm.advshape": {"k": 4}})
     (AdvantageEstimator(pass_at_k(k=4)), {})
     """
-    name = str(name or settings.get("algorithm.adv_estimator"))
-    table = settings.get("algorithm.advshape") or {}
-    if not isinstance(table, Mapping):
-        raise AdvshapeError(f"algorithm.advshape must be a mapping such as {{estimator: rloo}}, got {table!r}")
-    spec = {key: value for key, value in table.items() if key not in _HERE}
-    options = {key: table[key] for key in ("real", "bounds") if table.get(key) is not None}
-    if own := name.partition("/")[2]:
-        if twice := {"estimator", "surrogate"} & set(spec):
-            raise AdvshapeError(
-                f"algorithm.adv_estimator={name} and algorithm.advshape.{min(twice)} both name an objective; use "
-                f"algorithm.adv_estimator={NAME} with the latter, or leave the latter out"
-            )
-        spec["estimator"] = own
-    elif not {"estimator", "surrogate"} & set(spec):
-        raise AdvshapeError(
-            f"algorithm.adv_estimator={NAME} needs an objective: add +algorithm.advshape.estimator=rloo or "
-            "+algorithm.advshape.surrogate=PassAtK with its parameters, e.g. +algorithm.advshape.k=8"
-        )
-    try:
-        rule = advshape.estimator(spec).scaled(table.get("scale", "none"))
-    except AdvshapeError as error:
-        raise AdvshapeError(f"algorithm.advshape: {error}") from None
-    _check(settings, rule, options)
+    rule, options, wrong = examine(settings, name)
+    if wrong:
+        raise AdvshapeError("; ".join(wrong))
+    assert rule is not None
     return rule, options
 
 
-def _check(settings: Settings, rule: AdvantageEstimator, options: Mapping[str, Any]) -> None:
+def examine(settings: Settings, name: str | None = None) -> tuple[AdvantageEstimator | None, dict[str, Any], list[str]]:
+    """As `objective`, with everything that is wrong at once; the estimator is None where it cannot be read."""
+    table = settings.get("algorithm.advshape") or {}
+    if not isinstance(table, Mapping):
+        return None, {}, [f"algorithm.advshape must be a mapping such as {{estimator: rloo}}, got {table!r}"]
+    options = {key: table[key] for key in ("real", "bounds") if table.get(key) is not None}
+    spec, clash = _spec(str(name or settings.get("algorithm.adv_estimator")), table)
+    rule, wrong = None, [clash] if clash else []
+    try:
+        rule = advshape.estimator(spec) if spec else None
+        rule = rule.scaled(table.get("scale", "none")) if rule else None
+    except AdvshapeError as error:
+        wrong.append(f"algorithm.advshape: {error}")
+    return rule, options, [*wrong, *_contradictions(settings, rule, options)]
+
+
+def _spec(name: str, table: Settings) -> tuple[dict[str, Any], str]:
+    """What is there for `advshape.estimator`, with an estimator in the name itself; or nothing, and why."""
+    spec = {key: value for key, value in table.items() if key not in _HERE}
+    own, named = name.partition("/")[2], {"estimator", "surrogate"} & set(spec)
+    if own and named:
+        return {}, (
+            f"algorithm.adv_estimator={name} and algorithm.advshape.{min(named)} both name an objective; use "
+            f"algorithm.adv_estimator={NAME} with the latter, or leave the latter out"
+        )
+    if not own and not named:
+        holds = f"; it holds {', '.join(table)}" if table else ""
+        return {}, (
+            f"algorithm.adv_estimator={NAME} needs an objective: add +algorithm.advshape.estimator=rloo or "
+            f"+algorithm.advshape.surrogate=PassAtK with its parameters, e.g. +algorithm.advshape.k=8{holds}"
+        )
+    return (spec | {"estimator": own} if own else spec), ""
+
+
+def _contradictions(settings: Settings, rule: AdvantageEstimator | None, options: Settings) -> Iterator[str]:
+    """What in verl's configuration the estimator cannot stand, and what to do."""
     n = settings.get("actor_rollout_ref.rollout.n")
     if n is not None and (isinstance(n, bool) or not isinstance(n, int)):
-        raise AdvshapeError(f"actor_rollout_ref.rollout.n is a whole number of rollouts per prompt, got {n!r}")
-    if n is not None and n < rule.smallest_n:
-        raise AdvshapeError(
-            f"actor_rollout_ref.rollout.n={n}: {rule.name} needs at least {rule.smallest_n} rollouts per prompt; set "
-            f"actor_rollout_ref.rollout.n={rule.smallest_n} or more, or choose another estimator"
-        )
-    size = n or 8  # where n is not told, any that shows the rule
-    if settings.get("algorithm.filter_groups.enable"):
-        Objective(rule).refuse_filter("algorithm.filter_groups.enable=True", size)
-    table = rule.table(max(size, rule.smallest_n))
-    flat = bool(np.ptp(table.weight) <= 1e-12 * np.abs(table.weight).max())
-    if settings.get("algorithm.norm_adv_by_std_in_grpo") is False and not flat:
-        raise AdvshapeError(
-            f"algorithm.norm_adv_by_std_in_grpo=False would have no effect: {rule.name} weighs groups by its table; "
-            f"leave the key out, or take algorithm.adv_estimator={NAME}/dr_grpo (the reward minus the mean)"
-        )
+        yield f"actor_rollout_ref.rollout.n is a whole number of rollouts per prompt, got {n!r}"
+        n = None
     if settings.get("algorithm.use_kl_in_reward") and "real" not in options:
-        raise AdvshapeError(
+        yield (
             "algorithm.use_kl_in_reward=True: rewards minus a KL penalty are no longer 0 or 1; set it to False (and "
             "actor_rollout_ref.actor.use_kl_loss=True for one in the loss), or +algorithm.advshape.real=layer_cake"
         )
+    if rule is None:
+        return
+    if n is not None and n < rule.smallest_n:
+        yield (
+            f"actor_rollout_ref.rollout.n={n}: {rule.name} needs at least {rule.smallest_n} rollouts per prompt; set "
+            f"actor_rollout_ref.rollout.n={rule.smallest_n} or more, or choose another estimator"
+        )
+    size = max(n or 8, rule.smallest_n)  # where n is not told, any that shows the rule
+    weight = rule.table(size).weight
+    flat = bool(np.ptp(weight) <= 1e-12 * np.abs(weight).max())
+    if settings.get("algorithm.norm_adv_by_std_in_grpo") is False and not flat:
+        yield (
+            f"algorithm.norm_adv_by_std_in_grpo=False would have no effect: {rule.name} weighs groups by its table; "
+            f"leave the key out, or take algorithm.adv_estimator={NAME}/dr_grpo (the reward minus the mean)"
+        )
+    try:
+        if settings.get("algorithm.filter_groups.enable"):
+            Objective(rule).refuse_filter("algorithm.filter_groups.enable=True", size)
+    except AdvshapeError as error:
+        yield str(error)
     try:
         check_real(rule, options.get("real"), options.get("bounds"), range(rule.smallest_n, (n or 0) + 1))
     except AdvshapeError as error:
-        raise AdvshapeError(f"algorithm.advshape: {error}") from None
+        yield f"algorithm.advshape: {error}"
 
 
 _ROLLOUT, _ACTOR = "actor_rollout_ref.rollout", "actor_rollout_ref.actor"

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from advshape.adapters.verl_options import DEFAULTS, NAME, flatten, objective, objective_warnings
+from advshape.adapters.verl_options import DEFAULTS, NAME, examine, flatten, objective_warnings
 from advshape.doctor.finding import Finding
+from advshape.doctor.keys import merged, strange
+from advshape.doctor.recipe import recipe
 from advshape.errors import AdvshapeError
 
 __all__ = ["configuration"]
 
 
-def configuration(given: Sequence[str]) -> Iterator[Finding]:
+def configuration(given: Sequence[str], seconds: float) -> Iterator[Finding]:
     """Findings of a file (.toml: a TRL recipe; .yaml: verl's) and key=value overrides, with verl's keys.
 
     Raises AdvshapeError for what cannot be read.
@@ -22,54 +25,49 @@ def configuration(given: Sequence[str]) -> Iterator[Finding]:
     if len(files) > 1:
         raise AdvshapeError(f"--config takes one file, got {', '.join(files)}; give the rest as key=value")
     if files and not files[0].endswith((".yaml", ".yml")):
-        yield from _recipe(files[0], overrides)
+        yield from recipe(files[0], overrides)
         return
-    settings = flatten(_tree(Path(files[0]))) if files else {}
+    tree = _tree(Path(files[0])) if files else {}
     for word in overrides:
-        key, value = word.lstrip("+").split("=", 1)
-        _put(settings, key, _yaml(value, word))
-    yield from _verl({k: v for k, v in settings.items() if not (isinstance(v, str) and v.startswith("${"))})
-
-
-def _recipe(spec: str, overrides: Sequence[str]) -> Iterator[Finding]:
-    """A recipe of `advshape train`, with its own checks."""
-    from types import SimpleNamespace
-
-    from advshape.adapters.trl_options import objective_warnings as trl_warnings
-    from advshape.training.objective import resolve_objective
-    from advshape.training.recipe import load_recipe, with_defaults
-
-    recipe = with_defaults(load_recipe(spec, overrides))
-    rule = resolve_objective(recipe.objective)
-    yield Finding("ok", "objective", str(rule) if rule else "TRL's own advantages (stock trainer)")
-    for line in trl_warnings(SimpleNamespace(**recipe.trainer)):
-        yield Finding("problem", "changes the objective", line)
+        tree = merged(tree, _override(word))
+    yield from strange(tree, seconds)
+    yield from _verl({k: v for k, v in flatten(tree).items() if not (isinstance(v, str) and v.startswith("${"))})
 
 
 def _verl(settings: Mapping[str, Any]) -> Iterator[Finding]:
     name = str(settings.get("algorithm.adv_estimator", DEFAULTS["algorithm.adv_estimator"]))
+    wrong: list[str] = []
     if name.partition("/")[0] != NAME:
         text = f"algorithm.adv_estimator={name}: verl's own estimator; ours are {NAME} and {NAME}/NAME"
         if "algorithm.advshape" in settings:
             text += ", and without them algorithm.advshape has no effect"
         yield Finding("problem", "objective", text)
     else:
-        try:
-            rule, _ = objective(settings)
+        rule, _, wrong = examine(settings)
+        if rule is not None and not wrong:
             yield Finding("ok", "objective", rule.name)
-        except AdvshapeError as error:
-            yield Finding("problem", "objective", str(error))
+        yield from (Finding("problem", "objective", line) for line in wrong)
     for line in objective_warnings(settings):
-        yield Finding("problem", "changes the objective", line)
+        if not any(line.partition("=")[0] in told for told in wrong):
+            yield Finding("problem", "changes the objective", line)
 
 
-def _put(settings: dict[str, Any], key: str, value: Any) -> None:
-    """One override; keys under algorithm.advshape go into its mapping."""
-    head = "algorithm.advshape."
-    if key.startswith(head):
-        settings["algorithm.advshape"] = dict(settings.get("algorithm.advshape") or {}) | {key[len(head) :]: value}
+def _override(word: str) -> dict[str, Any]:
+    """`key=value` as a nested configuration: by Hydra's own grammar where it is installed, else the value as YAML."""
+    try:
+        from hydra.core.override_parser.overrides_parser import OverridesParser
+    except ModuleNotFoundError:
+        key, text = word.lstrip("+").split("=", 1)
+        value = _yaml(re.sub(r":(?=\S)", ": ", text) if text.startswith("{") else text, word)
     else:
-        settings[key] = value
+        try:
+            found = OverridesParser.create().parse_override(word)
+        except Exception as error:  # Hydra's own, which has no one root
+            raise AdvshapeError(f"Hydra cannot read {word}: {str(error).splitlines()[0]}") from None
+        key, value = found.key_or_group, found.value()
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return dict(value)
 
 
 def _yaml(text: str, where: str) -> Any:
@@ -92,13 +90,5 @@ def _tree(path: Path) -> dict[str, Any]:
     for name in found.pop("defaults", []):
         beside = path.parent / f"{name}.yaml"
         if isinstance(name, str) and beside != path and beside.is_file():
-            tree = _merged(tree, _tree(beside))
-    return _merged(tree, found)
-
-
-def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    both = dict(below)
-    for key, value in above.items():
-        inside = isinstance(value, dict) and isinstance(both.get(key), dict)
-        both[key] = _merged(both[key], value) if inside else value
-    return both
+            tree = merged(tree, _tree(beside))
+    return merged(tree, found)

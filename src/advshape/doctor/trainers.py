@@ -33,6 +33,36 @@ print(json.dumps({"known": known, "why": why}))
 }
 
 
+# what a launch line or script of the user's does in the other trainers, and whether it took hold
+_WRAPPED = "hasattr({}, '__wrapped__')"
+_BY_SCRIPT = {
+    "skyrl": ("skyrl", "from advshape.adapters.skyrl import register as ours",
+              "from skyrl.backends.skyrl_train.utils.ppo_utils import AdvantageEstimatorRegistry as theirs",
+              "'advshape' in theirs.list_available()"),
+    "swift": ("ms-swift", "from advshape.adapters.swift import patch as ours",
+              "import swift.rl_core.advantage as theirs", _WRAPPED.format("theirs.compute_advantages")),
+    "openrlhf": ("openrlhf", "from advshape.adapters.openrlhf import patch as ours",
+                 "from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker as theirs",
+                 _WRAPPED.format("theirs.compute_advantages_and_returns")),
+    "tunix": ("google-tunix", "from advshape.adapters.tunix import register as ours",
+              "from tunix.rl.function_registry import default_registry as theirs",
+              "'advshape' in theirs.list_functions('advantage_estimator')"),
+}  # fmt: skip
+_PROBE = """
+import json
+known, why = False, ""
+try:
+    {ours}
+    ours("rloo")
+    {theirs}
+    known = {check}
+except Exception as error:
+    why = f"{{type(error).__name__}}: {{error}}"
+print(json.dumps({{"known": int(known), "why": why}}))
+"""
+_BY_PATH = ("slime", "rllm")  # they call the path that their configuration names
+
+
 def trainers(seconds: float) -> Iterator[Finding]:
     """One line for each trainer that we have an adapter for."""
     for name in PROBES:
@@ -45,6 +75,24 @@ def trainers(seconds: float) -> Iterator[Finding]:
             )
         else:
             yield _asked(name, found, seconds)
+    for name, (distribution, ours, theirs, check) in _BY_SCRIPT.items():
+        if (found := installed(distribution)) is None:
+            yield Finding("absent", name, f"not installed ({distribution})")
+        else:
+            yield _tried(name, found, _PROBE.format(ours=ours, theirs=theirs, check=check), seconds)
+    for name in _BY_PATH:
+        if (found := installed(name)) is not None:
+            text = f"version {found}; our hook was tested by its documented signature only (docs/trainers.md)"
+            yield Finding("ok", name, text)
+
+
+def _tried(name: str, found: str, code: str, seconds: float) -> Finding:
+    answer, why = run_python(code, seconds)
+    if answer is not None and answer["known"]:
+        line = "takes our estimators once a script or the launch line says so (docs/trainers.md)"
+        return Finding("ok", name, f"version {found}, {line}")
+    reason = why if answer is None else answer["why"] or "the adapter ran, and the trainer does not know it"
+    return Finding("problem", name, f"version {found} does not take our estimators: {reason}")
 
 
 def _asked(name: str, found: str, seconds: float) -> Finding:

@@ -1,0 +1,61 @@
+"""What is wrong with a recipe of `advshape train`, and what in it changes the objective: its dry run's own checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from advshape.doctor.finding import Finding
+from advshape.errors import AdvshapeError
+
+__all__ = ["recipe"]
+
+
+def recipe(spec: str, overrides: Sequence[str]) -> Iterator[Finding]:
+    """Findings of a recipe: all that is wrong, where a dry run stops at the first.
+
+    Raises AdvshapeError where the recipe cannot be read.
+    """
+    from advshape.training.plan import make_plan
+    from advshape.training.recipe import load_recipe, with_defaults
+
+    found = with_defaults(load_recipe(spec, overrides))
+    wrong = list(dict.fromkeys(text for check in _parts(found) if (text := _refusal(check))))
+    try:
+        plan = None if wrong else make_plan(found)
+    except AdvshapeError as error:
+        plan, wrong = None, [str(error)]
+    if plan is not None:
+        yield Finding("ok", "objective", plan.objective)
+        yield from (Finding("ok", "note", line) for line in plan.notes)
+        yield from (Finding("problem", "changes the objective", line) for line in plan.warnings)
+        wrong = [text] if (text := _refusal(plan.check_here)) else []
+    yield from (Finding("problem", "recipe", line) for line in wrong)
+
+
+def _parts(found: Any) -> Iterator[Callable[[], object]]:
+    """The checks of a plan that need nothing of each other."""
+    from advshape.training import plan
+    from advshape.training.models import find_model, lora_config
+    from advshape.training.objective import check_group, check_rewards, read_visits, resolve_objective
+
+    yield lambda: read_visits(found.objective, found.sampling, resolve_objective(found.objective))
+    n = found.trainer.get("num_generations")
+    if not _refusal(lambda: resolve_objective(found.objective)) and isinstance(n, int):
+        schedule = resolve_objective(found.objective)
+        for _, rule in schedule.estimators() if schedule is not None else ():
+            yield lambda rule=rule: check_group(rule, n)  # type: ignore[misc]
+            yield lambda rule=rule: check_rewards(found.objective, rule, n)  # type: ignore[misc]
+    yield lambda: plan.check_evaluation(found.evaluation)
+    yield lambda: find_model(found.model["path"])
+    yield lambda: plan.make_task(found.task)
+    yield lambda: plan.check_batches(plan.check_trainer(found.trainer))
+    yield lambda: lora_config(found.model.get("lora"))
+
+
+def _refusal(check: Callable[[], object]) -> str:
+    try:
+        check()
+    except AdvshapeError as error:
+        return str(error)
+    return ""
