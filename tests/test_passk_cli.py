@@ -231,6 +231,23 @@ def test_extrapolation_is_labelled_everywhere(capsys, tmp_path):
     assert "--overwrite" in err
 
 
+def test_a_k_within_n_needs_no_model(capsys, tmp_path):
+    (tmp_path / "c.csv").write_text("prompt,n,correct\na,4,1\nb,4,0\nc,6,6\n")
+    code, out, _ = passk(capsys, tmp_path / "c.csv", "-k", "1", "--extrapolate", "2,4")
+    assert code == 0
+    assert "MODEL," not in out
+    # by hand: of the 6 pairs of a's rollouts 3 hold its right one, and all four rollouts do
+    assert "k = 2 is at most n = 4 and needs no MODEL: the unbiased estimate of pass@2 is 0.500, interval [" in out
+    assert "k = 4 is at most n = 4 and needs no MODEL: the unbiased estimate of pass@4 is 0.667, interval [" in out
+    out = passk(capsys, tmp_path / "c.csv", "-k", "1", "--extrapolate", "2,64")[1]
+    rows = {line.split()[0]: line.split() for line in out.splitlines() if line[:1].isdigit()}
+    assert (rows["2"][1], rows["64"][1]) == ("0.500", "-")
+    assert "MODEL, not measured: pass@k beyond n = 4" in out
+    assert "k = 2 is at most n = 4 and needs no MODEL" in out
+    (row,) = json.loads(passk(capsys, tmp_path / "c.csv", "--extrapolate", "2", "--json")[1])
+    assert (row["models"], len(row["notes"])) == ([], 1)
+
+
 def write_run(folder):
     """A run directory as training leaves it, with what passk looks at."""
     (folder / "evaluation").mkdir(parents=True)

@@ -95,7 +95,8 @@ def _models(result: LogResult) -> list[str]:
     head = ["k", "measured"]
     for model in result.models:
         head += [model.label, f"{100 * model.confidence:g} % interval"]
-    measured = dict(zip(result.curve.ks.tolist(), result.curve.values.tolist(), strict=True))
+    within = result.within
+    measured = {} if within is None else dict(zip(within.ks.tolist(), within.values.tolist(), strict=True))
     rows = [head]
     for i, k in enumerate(first.ks.tolist()):
         row = [f"{k}", _value(measured[k]) if k in measured else "-"]

@@ -49,6 +49,7 @@ class LogResult:
             where all were judged, or without pass@k.
         foreign: figures of other tools that differ from pass@k.
         models: MODELs of pass@k beyond n, on request.
+        within: measured pass@k at those k of the request that are at most n and need no MODEL; None where there are none.
     """
 
     log: CountedLog
@@ -56,6 +57,7 @@ class LogResult:
     bounds: tuple[Floats, Floats] | None
     foreign: tuple[ForeignFigure, ...]
     models: tuple[Extrapolation, ...] = ()
+    within: PassCurve | None = None
 
     @property
     def curve(self) -> PassCurve:
@@ -64,8 +66,8 @@ class LogResult:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The log's notes, how a majority vote was counted, and where a MODEL does not fit."""
-        notes = [*self.log.notes, *(model.warning for model in self.models if model.warning)]
+        """The log's notes, how a majority vote was counted, where a MODEL is not needed, and where it does not fit."""
+        notes = [*self.log.notes, *_no_model(self.within), *(m.warning for m in self.models if m.warning)]
         torn = undecided_answers(self.log)
         if torn:
             notes.append(f"{torn:,} answers were judged right at one time and wrong at another; a vote for such an "
@@ -109,7 +111,8 @@ def log_result(
         log: from `read_log`.
         ks: attempts; None: the powers of two that every prompt can answer.
         confidence: nominal coverage of the intervals.
-        beyond: attempts, also above n, for which two MODELs say pass@k (`extrapolate`).
+        beyond: attempts above n, for which two MODELs say pass@k (`extrapolate`); at those up to n pass@k is
+            measured, and the MODELs stand beside it only where others of these k are above n.
 
     Raises:
         AdvshapeError: no rollout was judged, or k above n, with the smallest n that would do.
@@ -119,10 +122,25 @@ def log_result(
         raise AdvshapeError(f"{log.source}: none of {counts.not_judged.sum()} rollouts was judged")
     chosen = _attempts(log, ks)
     curves = {name: measure_curve(log, name, chosen, confidence) for name in log.measures}
-    models = [extrapolate(counts, sorted(set(beyond)), model, confidence) for model in MODELS if beyond]
+    asked = np.array(sorted(set(beyond)), dtype=np.int64)
+    models = [extrapolate(counts, asked.tolist(), m, confidence) for m in MODELS if (asked > counts.n).any()]
+    measured = asked[asked <= counts.n]
+    within = measure_curve(log, "pass", measured, confidence) if measured.size else None
     rates = "pass" in curves
     return LogResult(log, curves, _bounds(counts, chosen) if rates else None,
-                     tuple(_foreign(log, chosen)) if rates else (), tuple(models))  # fmt: skip
+                     tuple(_foreign(log, chosen)) if rates else (), tuple(models), within)  # fmt: skip
+
+
+def _no_model(within: PassCurve | None) -> list[str]:
+    """A sentence for each k of a request for MODELs that has an unbiased estimate."""
+    if within is None:
+        return []
+    rows = zip(within.ks, within.values, within.low, within.high, strict=True)
+    return [
+        f"k = {k} is at most n = {within.n} and needs no MODEL: the unbiased estimate of pass@{k} is {value:.3f}"
+        + ("" if np.isnan(low) else f", interval [{low:.3f}, {high:.3f}]")
+        for k, value, low, high in rows
+    ]
 
 
 def _attempts(log: CountedLog, ks: Sequence[int] | None) -> NDArray[np.int64]:
