@@ -28,7 +28,7 @@ class OneByOne:
         if completion == "boom":
             raise RuntimeError("no verdict")
         right = completion == problem.data["answer"]
-        return Verdict("right") if right else Verdict("wrong", f"not {completion}")
+        return Verdict("right", "", completion) if right else Verdict("wrong", f"not {completion}")
 
 
 class InParallel(OneByOne):
@@ -66,6 +66,7 @@ def test_parity_of_a_batch_with_one_by_one():
         assert (rollout.outcome, rollout.reason) == wanted
         assert rollout.key == (problem.id, sample, SETTINGS.hash)
         assert (rollout.completion, rollout.truncated) == (answer.text, not answer.ended)
+        assert rollout.answer == (answer.text if rollout.outcome == "right" else None)
     assert found == judged(OneByOne(), batch(), SETTINGS)
     assert [r.outcome for r in found].count("not_judged") == 4
     assert len(task.threads) > 1

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from dataclasses import replace
 from itertools import combinations
 from math import comb
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from advshape.cli import main
+from advshape.evaluation.log import Rollout, RolloutLog, read_rollouts
 
 LOGS = Path(__file__).parent / "data" / "logs"
 HUMAN_EVAL = LOGS / "human_eval_samples.jsonl_results.jsonl"
@@ -193,6 +195,31 @@ def test_majority_vote_of_tools_that_log_an_answer(capsys):
     code, _, err = passk(capsys, LOGS / "trl_text", "--measure", "maj", "--pool", "step")
     assert code == 2
     assert "name its column with --answer-column" in err
+
+
+ANSWERS = [("a", "4", 1), ("a", "4", 1), ("a", "5", 0), ("a", "", 0), ("b", "x", 0), ("b", "x", 0),
+           ("b", "y", 1), ("b", None, None)]  # fmt: skip
+
+
+def test_majority_vote_of_our_own_log(capsys, tmp_path):
+    """The answers that the verifier read; what was not judged has no vote; older logs say what they lack."""
+    outcomes = {1: "right", 0: "wrong", None: "not_judged"}
+    rollouts = [Rollout(p, i, p, f"so {said}", outcomes[ok], answer=said) for i, (p, said, ok) in enumerate(ANSWERS)]
+    with RolloutLog(tmp_path / "rollouts.jsonl") as log:
+        log.append(rollouts)
+    assert list(read_rollouts(tmp_path / "rollouts.jsonl")) == rollouts
+    code, out, err = passk(capsys, tmp_path, "--measure", "maj", "-k", "1,3", "--json")
+    assert (code, err) == (0, "")
+    # a, k = 3 of 4, 4, 5, none: two of the four subsets hold both 4, in the others one of three at the top is right;
+    # b, k = 3: x x y, wrong
+    assert json.loads(out)[0]["curves"]["maj@k"]["values"] == pytest.approx([(1 / 2 + 1 / 3) / 2, (1 / 2 + 1 / 6) / 2])
+    with RolloutLog(tmp_path / "old" / "rollouts.jsonl") as log:
+        log.append([replace(r, answer=None) for r in rollouts])
+    assert '"answer"' not in (tmp_path / "old" / "rollouts.jsonl").read_text()
+    code, _, err = passk(capsys, tmp_path / "old", "--measure", "maj")
+    assert code == 2
+    assert "line 1, field 'answer': maj@k needs the answer of each rollout, and this one has none" in err
+    assert passk(capsys, tmp_path / "old", "--measure", "maj", "--answer-column", "completion")[0] == 0
 
 
 def test_an_answer_judged_both_ways_is_said(capsys, tmp_path):

@@ -83,6 +83,20 @@ def test_verdicts(task, name, completion, outcome):
     assert bool(verdict.reason) == (outcome != "right")
 
 
+@pytest.mark.parametrize(
+    ("completion", "answer"),
+    [
+        ("First \\boxed{3}, no: \\boxed{1/2}", "\\frac{1}{2}"),
+        ("\\boxed{0.5}", "\\frac{1}{2}"),
+        ("The answer is 1,080.", "1080"),
+        ("I do not know", ""),
+        ("\\boxed{3} \\boxed{" + "1" * 150 + "}", "1" * 150),
+    ],
+)
+def test_the_answer_for_a_vote_is_as_math_verify_spells_it(task, completion, answer):
+    assert task.verdict(problem(task, "half"), completion).answer == answer
+
+
 @pytest.mark.parametrize("completion", ["9**9**9**9", "$\\sum_{i=1}^{10^{10}} i^i$"])
 def test_an_answer_that_takes_too_long_is_not_judged(task, completion):
     start = time.monotonic()

@@ -41,13 +41,14 @@ def test_plain_prompt_and_own_instruction():
 def test_verdict_right_wrong_and_partial_credit(arithmetic):
     for problem in arithmetic.problems("heldout", 20):
         answer = problem.data["answer"]
-        assert arithmetic.verdict(problem, f"It is <answer>{answer}</answer>.") == Verdict("right")
-        assert arithmetic.verdict(problem, f"thinking\n{answer}\n") == Verdict("right")
+        assert arithmetic.verdict(problem, f"It is <answer>{answer}</answer>.") == Verdict("right", "", answer)
+        assert arithmetic.verdict(problem, f"thinking\n{answer}\n") == Verdict("right", "", answer)
         assert arithmetic.verdict(problem, f"<answer>{int(answer) + 1}</answer>").outcome == "wrong"
         partial = arithmetic.verdict(problem, f"<answer>the answer is {answer}</answer>")
         assert partial.outcome == "wrong"
         assert partial.reason.startswith("score 0.")
-        assert arithmetic.verdict(problem, "").outcome == "wrong"
+        assert partial.answer == f"the answer is {answer}"
+        assert arithmetic.verdict(problem, "") == Verdict("wrong", "no answer", "")
 
 
 def test_answers_agree_with_an_independent_calculation(arithmetic):
@@ -55,7 +56,7 @@ def test_answers_agree_with_an_independent_calculation(arithmetic):
     for problem in arithmetic.problems("train", 30):
         expression = problem.data["question"].removeprefix("Calculate ").rstrip(".")
         value = eval(expression, {"__builtins__": {}})
-        assert arithmetic.verdict(problem, str(int(value))) == Verdict("right"), expression
+        assert arithmetic.verdict(problem, str(int(value))).outcome == "right", expression
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ def test_verdict_rebuilds_a_problem_read_from_a_log(arithmetic):
     problem = arithmetic.problems("train", 3)[2]
     fresh = load_task("reasoning_gym:basic_arithmetic", min_terms=2, max_terms=2, max_digits=2)
     copy = Problem(**json.loads(json.dumps({"id": problem.id, "prompt": problem.prompt, "data": problem.data})))
-    assert fresh.verdict(copy, problem.data["answer"]) == Verdict("right")
+    assert fresh.verdict(copy, problem.data["answer"]).outcome == "right"
     other = load_task("reasoning_gym:basic_arithmetic", min_terms=5, max_terms=6)
     verdict = other.verdict(copy, problem.data["answer"])
     assert verdict.outcome == "not_judged"
@@ -110,7 +111,7 @@ def test_other_tasks_work_with_their_defaults(name):
     for problem in task.problems("heldout", 3):
         assert task.verdict(problem, "<answer>surely not</answer>").outcome in ("wrong", "not_judged")
         if problem.data["answer"] is not None:
-            assert task.verdict(problem, f"<answer>{problem.data['answer']}</answer>") == Verdict("right")
+            assert task.verdict(problem, f"<answer>{problem.data['answer']}</answer>").outcome == "right"
 
 
 def test_scorer_that_raises_gives_not_judged(arithmetic, monkeypatch):
@@ -135,7 +136,7 @@ def test_scorer_cannot_change_the_stored_problem(arithmetic, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(arithmetic._block(0), "score_answer", vandal)
         arithmetic.verdict(problem, "1")
-    assert arithmetic.verdict(problem, problem.data["answer"]) == Verdict("right")
+    assert arithmetic.verdict(problem, problem.data["answer"]).outcome == "right"
 
 
 HOSTILE = [
@@ -176,7 +177,7 @@ def test_security_tasks_that_execute_answers_are_refused(name):
 def test_tasks_that_execute_answers_run_when_asked():
     task = load_task("reasoning_gym:spiral_matrix", run_answers=True)
     problem = task.problems("train", 1)[0]
-    assert task.verdict(problem, problem.data["answer"]) == Verdict("right")
+    assert task.verdict(problem, problem.data["answer"]).outcome == "right"
 
 
 def calls_of(function) -> set[str]:

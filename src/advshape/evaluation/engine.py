@@ -174,6 +174,7 @@ def _rollout(
         temperature=settings.temperature,
         seed=settings.seed,
         settings=settings.hash,
+        answer=verdict.answer,
         more={"reasoning": answer.reasoning} if answer.reasoning else {},
     )
 

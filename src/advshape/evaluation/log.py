@@ -46,6 +46,8 @@ class Rollout:
         temperature: sampling temperature.
         seed: seed of the evaluation.
         settings: hash of all sampling settings, see `settings_hash`.
+        answer: the final answer as the verifier read it, "" where it found none; None, and not written, where the
+            task singles out none, and in logs that were written before there was this field.
         more: further fields (step, reward, advantage ...), written beside the others.
 
     >>> Rollout("p1", 0, "1 2=3:", "1+2", "right").reward
@@ -63,6 +65,7 @@ class Rollout:
     temperature: float = 1.0
     seed: int = 0
     settings: str = ""
+    answer: str | None = None
     more: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -78,6 +81,8 @@ class Rollout:
     def to_json(self) -> dict[str, Any]:
         """A flat dict for one line of the log."""
         own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "more"}
+        if self.answer is None:
+            del own["answer"]
         return {**own, **self.more}
 
     @classmethod
@@ -93,6 +98,8 @@ class Rollout:
             raise AdvshapeError(f"field 'sample' is {line['sample']!r}; it has to be an integer")
         if not isinstance(line["problem"], str) or not isinstance(line["completion"], str):
             raise AdvshapeError("fields 'problem' and 'completion' have to be strings")
+        if not isinstance(line.get("answer"), str | None):
+            raise AdvshapeError(f"field 'answer' is {line['answer']!r}; it has to be a string, or null")
         more = {name: value for name, value in line.items() if name not in own}
         return cls(**{name: value for name, value in line.items() if name in own}, more=more)
 

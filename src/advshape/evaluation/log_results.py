@@ -49,7 +49,7 @@ class LogResult:
             where all were judged, or without pass@k.
         foreign: figures of other tools that differ from pass@k.
         models: MODELs of pass@k beyond n, on request.
-        within: measured pass@k at those k of the request that are at most n and need no MODEL; None where there are none.
+        within: measured pass@k at those k of the request that are at most n and need no MODEL; None without such k.
     """
 
     log: CountedLog

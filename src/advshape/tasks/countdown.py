@@ -15,7 +15,7 @@ import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -118,7 +118,7 @@ class Countdown:
         """Right iff the completion is one expression of exactly the puzzle's numbers with the target's value.
 
         Never raises and reads at most 100 characters; ``not_judged`` only when the problem or the completion
-        is not what this task hands out.
+        is not what this task hands out. The answer is the expression without its spaces.
         """
         text: object = completion
         if not isinstance(text, str):
@@ -126,7 +126,7 @@ class Countdown:
         puzzle = read_puzzle(problem.data)
         if puzzle is None:
             return Verdict("not_judged", "the problem has no integer numbers and target")
-        return judge(*puzzle, text)
+        return replace(judge(*puzzle, text), answer=text[:LONGEST_COMPLETION].replace(" ", ""))
 
     def _batches(self, split: Split, seed: int) -> Iterator[list[tuple[list[int], int, IntArray]]]:
         """Endless batches of (numbers in drawn order, target, merges) of one split."""

@@ -45,6 +45,7 @@ class Maths(FileTask):
     (a ``solution`` without a box is an error). A completion is right iff math-verify finds an answer that is equal
     to it as mathematics (1/2, 0.5 and \\frac12 are one answer) in the completion's last box, or in its text if it
     has no box.
+    That answer, as math-verify spells it, is the verdict's ``answer``.
     A verifier that raises, crashes or takes longer than ``seconds`` gives ``not_judged``.
 
     Raises:
@@ -92,10 +93,10 @@ class Maths(FileTask):
         given = text if box is None else f"\\boxed{{{box}}}"
         question = {"answer": answer, "completion": given, "seconds": self.seconds}
         try:
-            outcome, reason = self._pool.ask(question, self.seconds + SPARE_SECONDS)
+            outcome, reason, found = self._pool.ask(question, self.seconds + SPARE_SECONDS)
         except WorkerFailed as error:
             return Verdict("not_judged", str(error))
-        return Verdict(outcome, reason)
+        return Verdict(outcome, reason, found)
 
     def _prepare(self, rows: Sequence[Row], where: str) -> Callable[[Row], Problem]:
         """What makes a problem of a row."""

@@ -37,8 +37,8 @@ def main() -> None:
         os.write(way_out, json.dumps(judge(question)).encode() + b"\n")
 
 
-def judge(question: Mapping[str, Any]) -> tuple[str, str]:
-    """(outcome, reason) for a reference ``answer`` and a ``completion``.
+def judge(question: Mapping[str, Any]) -> tuple[str, str, str | None]:
+    """(outcome, reason, answer found) for a reference ``answer`` and a ``completion``.
 
     The reference is read as the content of a box, then as it stands; "not_judged" when neither can be read, and
     when math-verify raises or runs out of time.
@@ -52,25 +52,25 @@ def judge(question: Mapping[str, Any]) -> tuple[str, str]:
         for text in (f"\\boxed{{{question['answer']}}}", question["answer"]):
             gold = gold or parse(text, parsing_timeout=clock, raise_on_error=True)
         if not gold:
-            return "not_judged", f"math-verify cannot read the data set's answer {question['answer']!r}"
+            return "not_judged", f"math-verify cannot read the data set's answer {question['answer']!r}", None
         given = parse(question["completion"], parsing_timeout=clock, raise_on_error=True)
         if not given:
-            return "wrong", "no answer found"
+            return "wrong", "no answer found", ""
         if verify(gold, given, timeout_seconds=clock, raise_on_error=True):
-            return "right", ""
-        return "wrong", f"answers {spelled(given)}, not {question['answer'][:100]}"
+            return "right", "", spelled(given)
+        return "wrong", f"answers {spelled(given)[:100]}, not {question['answer'][:100]}", spelled(given)
     except TimeoutException:
-        return "not_judged", f"math-verify took longer than {clock} s"
+        return "not_judged", f"math-verify took longer than {clock} s", None
     except MemoryError:
-        return "not_judged", "math-verify ran out of memory"
+        return "not_judged", "math-verify ran out of memory", None
     except (Exception, RecursionError) as error:
-        return "not_judged", f"math-verify raised {type(error).__name__}: {describe(error)}"
+        return "not_judged", f"math-verify raised {type(error).__name__}: {describe(error)}", None
 
 
 def spelled(given: list[Any]) -> str:
     """The answer as it was written: math-verify's last item is its text."""
     texts = [item for item in given if isinstance(item, str)]
-    return (texts[-1] if texts else "something else")[:100]
+    return texts[-1] if texts else "something else"
 
 
 def describe(error: BaseException) -> str:

@@ -41,12 +41,16 @@ class Verdict:
     ``reward`` is 1.0 for right, 0.0 for wrong and NaN for not_judged: the verifier could not decide, and
     such a rollout must not count as wrong.
 
+    ``answer`` is the final answer as the verifier read it, for a majority vote: "" where it found none, None where
+    the task does not single one out.
+
     >>> Verdict("right").reward, Verdict("wrong", "gives 7").reward, Verdict("not_judged", "crash").reward
     (1.0, 0.0, nan)
     """
 
     outcome: Outcome
     reason: str = ""
+    answer: str | None = None
 
     def __post_init__(self) -> None:
         if self.outcome not in REWARD:

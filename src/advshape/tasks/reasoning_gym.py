@@ -126,9 +126,10 @@ class ReasoningGym:
             return Verdict("not_judged", f"the completion is {type(text).__name__}, not text")
         answer = extract_answer(text)
         if not answer:
-            return Verdict("wrong", "no answer")
+            return Verdict("wrong", "no answer", "")
         if len(answer) > LONGEST_ANSWER:
-            return Verdict("wrong", f"the answer has {len(answer)} characters, more than {LONGEST_ANSWER}")
+            reason = f"the answer has {len(answer)} characters, more than {LONGEST_ANSWER}"
+            return Verdict("wrong", reason, answer[:LONGEST_ANSWER])
         try:
             item = problem.data["item"]
             entry = copy.deepcopy(self._entry(item))
@@ -137,7 +138,7 @@ class ReasoningGym:
             score = float(self._block(item // BLOCK).score_answer(answer, entry))
         except Exception as error:  # the scorer is third-party code fed with hostile text
             return Verdict("not_judged", f"the scorer raised {type(error).__name__}: {str(error)[:200]}")
-        return Verdict("right") if score >= 1.0 else Verdict("wrong", f"score {score:.4g}")
+        return Verdict("right", "", answer) if score >= 1.0 else Verdict("wrong", f"score {score:.4g}", answer)
 
     def _make_block(self, block: int) -> Any:
         """The reasoning-gym data set that holds items ``BLOCK * block`` and the next ``BLOCK - 1``."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from advshape.evaluation.log import OUTCOMES
 from advshape.evaluation.readers.base import Context, Head, Reader, Row, prompt_name, shown
@@ -39,8 +40,19 @@ def read(context: Context) -> Iterator[Row]:
         settings = tuple(context.setting(line, name, place) for name in READER.settings)
         truncated = context.flag(line, "truncated", place) if "truncated" in line else False
         sample = context.integer(line, "sample", place)
-        answer = context.answer(line, place)
+        answer = None if reward is None else _answer(context, line, place)
         yield Row(place, prompt_name(problem), reward, settings, sample, truncated, answer)
+
+
+def _answer(context: Context, line: Mapping[str, Any], place: str) -> str | None:
+    """What the verifier took for the final answer, unless another field is named; None where no vote was asked for."""
+    options = context.options
+    if "maj" in options.measures and options.answer_column is None and "answer" not in line:
+        context.fail("maj@k needs the answer of each rollout, and this one has none: its task singles out no final"
+                     " answer, or the log is from an earlier version; --answer-column completion counts whole"
+                     " completions",
+                     place, "answer")  # fmt: skip
+    return context.answer(line, place, "answer")
 
 
 READER = Reader(
