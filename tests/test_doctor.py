@@ -5,7 +5,7 @@ from importlib.util import spec_from_file_location
 import pytest
 
 from advshape.cli import main
-from advshape.doctor import keys, trainers
+from advshape.doctor import keys, machine, trainers
 from advshape.doctor.machine import run_python
 
 
@@ -194,3 +194,9 @@ def test_a_process_that_hangs_breaks_or_dies_is_reported(code, seconds, said):
     found, why = run_python(code, seconds)
     assert found is None
     assert said in why
+
+
+def test_advshape_that_was_never_installed_is_a_problem(monkeypatch):
+    monkeypatch.setattr(machine, "installed", lambda name: None)
+    (found,) = machine.extras()
+    assert (found.status, found.subject) == ("problem", "advshape")

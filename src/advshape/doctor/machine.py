@@ -19,6 +19,10 @@ TRAINER_EXTRAS = ("trl", "verl")  # the trainers' own lines tell of them
 
 def extras() -> Iterator[Finding]:
     """One line for each extra of the package: its packages and their versions, or what is missing."""
+    if installed("advshape") is None:
+        text = "runs from its source alone, so that no trainer finds its entry point; pip install it here"
+        yield Finding("problem", "advshape", text)
+        return
     wanted: dict[str, list[str]] = {}
     for requirement in requires("advshape") or []:
         name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
