@@ -10,8 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from advshape.audit.known import TRAINERS
 from advshape.audit.run import TargetFailed, audit, estimators
-from advshape.audit.trainers import TRAINERS
 from advshape.errors import AdvshapeError
 
 ROOT = Path(__file__).parents[1]

@@ -4,6 +4,7 @@ from importlib.util import spec_from_file_location
 
 import pytest
 
+from advshape.audit.known import TRAINERS
 from advshape.cli import main
 from advshape.doctor import keys, machine, trainers
 from advshape.doctor.machine import run_python
@@ -170,7 +171,7 @@ def test_another_version_is_a_problem_and_is_not_imported(monkeypatch):
 @pytest.mark.parametrize("name", ["skyrl", "swift", "openrlhf", "tunix"])
 def test_a_trainer_that_a_script_patches_is_tried(monkeypatch, name):
     """With the version that the tests run, the adapter itself says what is missing: here the trainer's code."""
-    distribution = trainers._BY_SCRIPT[name][0]
+    distribution = TRAINERS[name][0]
     monkeypatch.setattr(trainers, "installed", {distribution: "9.9"}.get)
     found = {f.subject: f for f in trainers.trainers(60)}
     assert found[name].status == "problem"
@@ -181,7 +182,7 @@ def test_a_trainer_that_a_script_patches_is_tried(monkeypatch, name):
 @pytest.mark.parametrize(("known", "status"), [("True", "ok"), ("False", "problem"), ("1 / 0", "problem")])
 def test_what_the_trainer_says_after_the_adapter_ran_decides(monkeypatch, known, status):
     monkeypatch.setattr(trainers, "installed", {"skyrl": "0.3.0"}.get)
-    monkeypatch.setitem(trainers._BY_SCRIPT, "skyrl", ("skyrl", "ours = print", "pass", known))
+    monkeypatch.setitem(trainers._BY_SCRIPT, "skyrl", ("ours = print", "pass", known))
     assert {f.subject: f for f in trainers.trainers(60)}["skyrl"].status == status
 
 

@@ -6,14 +6,14 @@ import argparse
 import json
 import shlex
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+from advshape.audit.known import SHAPES, TRAINERS
 from advshape.errors import AdvshapeError
 
 __all__ = ["add"]
-
-SCHEMES = ("verl", "trl", "skyrl", "swift", "openrlhf", "tunix")
 
 
 def add(commands: Any) -> None:
@@ -21,11 +21,11 @@ def add(commands: Any) -> None:
     sub = commands.add_parser("audit", help="what do the installed trainers really optimise? one page",
                               allow_abbrev=False)  # fmt: skip
     sub.add_argument("targets", metavar="TARGET", nargs="*",
-                     help=f"{', '.join(SCHEMES)}: all its rules; or single targets of `advshape reverse`, such as "
+                     help=f"{', '.join(TRAINERS)}: all its rules; or single targets of `advshape reverse`, such as "
                      "path/to/file.py:function (default: those that --python names, else trl)")  # fmt: skip
     sub.add_argument("--python", action="append", default=[], metavar="[TRAINER=]PATH",
                      help="interpreter that has this trainer, or for your own files; repeatable")  # fmt: skip
-    sub.add_argument("--signature", choices=("groups", "group", "flat", "list", "verl"), help="of functions in files")
+    sub.add_argument("--signature", choices=SHAPES, help="of functions in files")
     sub.add_argument("-n", default="8,16", metavar="N[,N]", help="rollouts per prompt (default 8,16)")
     sub.add_argument("--seconds", type=float, default=300.0, help="time limit for each rule (default 300)")
     sub.add_argument("--out", metavar="FILE.md", default="audit.md", help="the page; data goes to FILE.json beside it")
@@ -42,11 +42,14 @@ def run(options: argparse.Namespace) -> int:
         raise AdvshapeError(f"--out {options.out}: give a file FILE.md in a folder that exists")
     audited: list[Any] = []
     failures: list[str] = []
-    for target in _targets(
-        options.targets or sorted(key for key in pythons if key) or ["trl"], pythons, options.seconds, failures
-    ):
-        print(target, file=sys.stderr, flush=True)
+    words = options.targets or sorted(key for key in pythons if key) or ["trl"]
+    targets = _targets(words, pythons, options.seconds, failures)
+    for number, target in enumerate(targets, 1):
+        print(f"[{number}/{len(targets)}] {target}", end="", file=sys.stderr, flush=True)
+        start = time.monotonic()
         found = _one(target, sizes, pythons, options, failures)
+        said = "" if found is not None else ", not run"
+        print(f": {time.monotonic() - start:.1f} s{said}", file=sys.stderr, flush=True)
         if found is not None:
             audited.append(found)
     if not audited:
@@ -61,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
 def _one(target: str, sizes: list[int], pythons: dict[str, str], options: Any, failures: list[str]) -> Any:
     from advshape.audit.run import TargetFailed, audit
 
-    scheme = target.partition(":")[0] if target.partition(":")[0] in SCHEMES else ""
+    scheme = target.partition(":")[0] if target.partition(":")[0] in TRAINERS else ""
     own = None if scheme else options.signature
     where = {"python": pythons.get(scheme), "paths": [str(Path.cwd())]}
     try:
@@ -77,9 +80,11 @@ def _targets(words: list[str], pythons: dict[str, str], seconds: float, failures
 
     found: list[str] = []
     for word in words:
-        if word not in SCHEMES:
+        if word not in TRAINERS:
             if ":" not in word:
-                raise AdvshapeError(f"{word!r} is no trainer ({', '.join(SCHEMES)}) and no target like module:function")
+                raise AdvshapeError(
+                    f"{word!r} is no trainer ({', '.join(TRAINERS)}) and no target like module:function"
+                )
             found.append(word)
             continue
         try:
@@ -93,8 +98,8 @@ def _pythons(given: list[str]) -> dict[str, str]:
     found = {}
     for pair in given:
         scheme, _, path = pair.rpartition("=")
-        if scheme not in (*SCHEMES, "") or not path or path in SCHEMES:
-            raise AdvshapeError(f"--python {pair!r}: write TRAINER=PATH, with TRAINER one of {', '.join(SCHEMES)}, "
+        if scheme not in (*TRAINERS, "") or not path or path in TRAINERS:
+            raise AdvshapeError(f"--python {pair!r}: write TRAINER=PATH, with TRAINER one of {', '.join(TRAINERS)}, "
                                 "or PATH for files of your own")  # fmt: skip
         found[scheme] = path
     return found

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import advshape as adv
+from advshape.audit.known import SHAPES
 from advshape.cli_parser import rollouts
 from advshape.errors import AdvshapeError
 
@@ -29,7 +30,7 @@ def add(commands: Any) -> None:
     sub.add_argument("--positive", metavar="FORMULA",
                      help="instead of TARGET: A+ of the success rate rho, such as 'sqrt((1-rho)/rho)'")  # fmt: skip
     sub.add_argument("--negative", metavar="FORMULA", help="and A-, such as '-sqrt(rho/(1-rho))'")
-    sub.add_argument("--signature", metavar="SHAPE", choices=("groups", "group", "flat", "list", "verl"),
+    sub.add_argument("--signature", metavar="SHAPE", choices=SHAPES,
                      help="how your function is called: groups (default): (P, n) -> (P, n); group: (n,) -> (n,); "
                      "flat: (P n,), n -> (P n,); list: [(n,), ...] -> [(n,), ...]; verl: keyword tensors")  # fmt: skip
     sub.add_argument("--python", metavar="PATH", help="interpreter of the environment that has the trainer")

@@ -10,8 +10,8 @@ import pytest
 
 import advshape as adv
 from advshape.audit.examine import probe
+from advshape.audit.known import TRAINERS
 from advshape.audit.targets import load, names
-from advshape.audit.trainers import TRAINERS
 
 KNOWN = [  # (target, the catalogue's name)
     ("verl:rloo", "rloo"),

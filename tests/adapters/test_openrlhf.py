@@ -15,6 +15,7 @@ import hostile
 import numpy as np
 import pytest
 from by_position import by_position
+from local_ray import cluster
 
 REASON = "openrlhf is not installed; make test-adapters runs this in an environment of its own"
 pytest.importorskip("openrlhf", reason=REASON)
@@ -167,17 +168,12 @@ def test_the_launcher_hands_hook_and_objective_to_ray(monkeypatch):
     assert getattr(import_module(module), function) is adapter.setup
 
 
-def test_a_ray_worker_is_patched_by_the_hook(monkeypatch):
+def test_a_ray_worker_is_patched_by_the_hook():
     """What the launcher hands to `ray.init`, in a real cluster; the worker names our adapter nowhere."""
-    import ray
-
-    for wait, value in (("raylet_start_wait_time_s", 300), ("agent_register_timeout_ms", 300_000)):  # a busy machine
-        monkeypatch.setenv(f"RAY_{wait}", str(value))
     path = os.pathsep.join(p for p in sys.path if p)
     given = {"env_vars": {"ADVSHAPE": "pass_at_k(k=2)", "PYTHONPATH": path},
              "worker_process_setup_hook": "advshape.adapters.openrlhf.setup"}  # fmt: skip
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, runtime_env=given)
-    try:
+    with cluster(num_cpus=1, runtime_env=given) as ray:
 
         @ray.remote
         def work():
@@ -188,7 +184,5 @@ def test_a_ray_worker_is_patched_by_the_hook(monkeypatch):
             return os.getpid(), rule.rule.name
 
         pid, name = ray.get(work.remote())
-    finally:
-        ray.shutdown()
     assert pid != os.getpid()
     assert name == "pass_at_k(k=2)"

@@ -8,6 +8,7 @@ import logging
 import hostile
 import numpy as np
 import pytest
+from local_ray import cluster
 
 REASON = "skyrl is not installed; make test-adapters runs this in an environment of its own"
 pytest.importorskip("skyrl", reason=REASON)
@@ -132,15 +133,12 @@ def test_the_entry_point_registers_what_the_command_line_names(monkeypatch):
         adapter.main()
 
 
-def test_two_ray_workers_find_the_estimator_in_the_registry(register, monkeypatch):
+def test_two_ray_workers_find_the_estimator_in_the_registry(register):
     """Registered before Ray starts, as in an entry script; the workers never call `register`."""
-    for wait, value in (("raylet_start_wait_time_s", 300), ("agent_register_timeout_ms", 300_000)):  # a busy machine
-        monkeypatch.setenv(f"RAY_{wait}", str(value))
     register("pass_at_k(k=2)")
     rewards, uids = hostile.mixed(3, [8] * 4)
     want = call(rewards, uids, [2] * 32)[0]
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    try:
+    with cluster(num_cpus=2):
         ppo_utils.sync_registries()
 
         @ray.remote
@@ -158,7 +156,5 @@ def test_two_ray_workers_find_the_estimator_in_the_registry(register, monkeypatc
             return os.getpid(), found[0].numpy()
 
         half = ray.get([work.remote(rewards, uids), work.remote(rewards, uids)])
-    finally:
-        ray.shutdown()
     for _, found in half:
         np.testing.assert_allclose(found, want.numpy(), rtol=1e-6, atol=1e-6)

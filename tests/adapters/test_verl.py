@@ -9,9 +9,10 @@ import os
 import shlex
 import subprocess
 import sys
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
+import hostile
+import local_ray
 import numpy as np
 import pytest
 
@@ -36,10 +37,6 @@ from advshape.catalogue import ENTRIES
 from advshape.cli import main
 from advshape.cli_snippets import verl_code
 from advshape.errors import AdvshapeError
-
-spec = spec_from_file_location("hostile", Path(__file__).with_name("hostile.py"))
-hostile = sys.modules["hostile"] = module_from_spec(spec)
-spec.loader.exec_module(hostile)
 
 RECIPES = Path(adv.__file__).parent / "recipes"
 TOKENS = 4
@@ -306,17 +303,8 @@ def test_keys_that_are_read_exist_in_verl(key):
 
 @pytest.fixture(scope="module")
 def cluster():
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", "40")
-    for attempt in range(6):  # Ray gives its own agent 15 seconds to start, which a busy machine may miss
-        try:
-            ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100 * 2**20)
-            break
-        except Exception as error:
-            ray.shutdown()
-            if attempt == 5:
-                raise RuntimeError("Ray did not start in six attempts") from error
-    yield ray
-    ray.shutdown()
+    with local_ray.cluster(num_cpus=2) as started:
+        yield started
 
 
 def worker_class():

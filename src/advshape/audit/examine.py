@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import advshape as adv
-from advshape.audit.shapes import SHAPES, Call, Tensors, shaped
+from advshape.audit.known import SHAPES
+from advshape.audit.shapes import Call, Tensors, shaped
 from advshape.audit.target import Target
 from advshape.caller import caller_of, staircase
 from advshape.errors import AdvshapeError

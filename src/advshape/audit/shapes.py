@@ -14,11 +14,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from advshape.audit.known import SHAPES
 from advshape.errors import AdvshapeError
 
-__all__ = ["SHAPES", "Call", "Flat", "Groups", "Listed", "OneGroup", "Tensors", "parameters", "shaped"]
+__all__ = ["Call", "Flat", "Groups", "Listed", "OneGroup", "Tensors", "parameters", "shaped"]
 
-SHAPES = ("groups", "group", "flat", "list", "verl")
 TOKENS = 3  # length of every response, unless lengths are probed
 Rows = NDArray[np.float64]
 
@@ -133,7 +133,7 @@ class Tensors(Call):
 
 
 def shaped(function: Callable[..., Any], shape: str, **constants: Any) -> Call:
-    """The function as rewards (P, n) -> advantages (P, n), called in the way `shape` (one of SHAPES) says.
+    """The function as rewards (P, n) -> advantages (P, n), called in the way `shape` (one of `known.SHAPES`) says.
 
     >>> shaped(lambda rewards, n: rewards - rewards.reshape(-1, n).mean(1).repeat(n), "flat")(np.array([[1.0, 0.0]]))
     array([[ 0.5, -0.5]])

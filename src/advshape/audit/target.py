@@ -17,7 +17,7 @@ __all__ = ["Target", "documentation", "options"]
 class Target:
     """A rule where it lies: how to call it, whose it is, what its own documentation says, what stands around it.
 
-    shape: how a function of one's own is called, one of `shapes.SHAPES`; guessed: nobody said so.
+    shape: how a function of one's own is called, one of `known.SHAPES`; guessed: nobody said so.
     """
 
     name: str

@@ -16,6 +16,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from advshape.audit import trainers
+from advshape.audit.known import TRAINERS
 from advshape.audit.shapes import parameters, shaped
 from advshape.audit.target import Target, documentation
 from advshape.errors import AdvshapeError
@@ -30,14 +31,14 @@ def load(name: str, signature: str | None = None, paths: Sequence[str] = ()) -> 
     (`verl:grpo,norm_adv_by_std_in_grpo=false`); `trl:scale_rewards=batch`; `path/to/file.py:function`;
     `module:function`, with what the function also takes after a comma (`passk.py:advantage,K=4`, or
     `config.K=4` where it stands in its config).
-    signature: how a function of one's own is called, one of `shapes.SHAPES` (default: "verl" if it takes
+    signature: how a function of one's own is called, one of `known.SHAPES` (default: "verl" if it takes
     `token_level_rewards`, else "groups").
     paths: folders in which modules are looked for, after the installed ones.
     Raises AdvshapeError where the trainer is missing, or does not have the name, the option or the signature.
     """
     scheme, _, rest = name.rpartition(":") if ".py:" in name else name.partition(":")
     sys.path.extend(path for path in paths if path not in sys.path)
-    if scheme in trainers.TRAINERS:
+    if scheme in TRAINERS:
         if signature is not None:
             raise AdvshapeError(f"--signature is for functions of your own; {scheme}'s is known")
         word, *pairs = [part.strip() for part in rest.split(",")]

@@ -22,20 +22,13 @@ from unittest import mock
 
 import numpy as np
 
+from advshape.audit.known import TRAINERS
 from advshape.audit.shapes import Call, Flat, Groups, Tensors, parameters
 from advshape.audit.target import Target, documentation, options
 from advshape.errors import AdvshapeError
 
-__all__ = ["LOADERS", "NAMES", "TRAINERS", "module"]
+__all__ = ["LOADERS", "NAMES", "module"]
 
-TRAINERS = {  # scheme: (distribution, module that holds the advantage code)
-    "verl": ("verl", "verl.trainer.ppo.core_algos"),
-    "skyrl": ("skyrl", "skyrl.backends.skyrl_train.utils.ppo_utils"),
-    "swift": ("ms-swift", "swift.rl_core.advantage"),
-    "openrlhf": ("openrlhf", "openrlhf.trainer.ppo_utils.experience_maker"),
-    "tunix": ("google-tunix", "tunix.rl.algo_core"),
-    "trl": ("trl", "trl.trainer.grpo_trainer"),
-}
 _EXTRA = {"trl": 'pip install "advshape[trl]", or '}
 NEEDS_A_GPU = ("flash_attn", "deepspeed", "vllm", "ring_flash_attn", "flashinfer")  # replaced where they are missing
 

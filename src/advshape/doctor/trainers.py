@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from advshape.audit.known import TRAINERS
 from advshape.doctor.finding import Finding
 from advshape.doctor.machine import installed, run_python
 
@@ -36,15 +37,15 @@ print(json.dumps({"known": known, "why": why}))
 # what a launch line or script of the user's does in the other trainers, and whether it took hold
 _WRAPPED = "hasattr({}, '__wrapped__')"
 _BY_SCRIPT = {
-    "skyrl": ("skyrl", "from advshape.adapters.skyrl import register as ours",
+    "skyrl": ("from advshape.adapters.skyrl import register as ours",
               "from skyrl.backends.skyrl_train.utils.ppo_utils import AdvantageEstimatorRegistry as theirs",
               "'advshape' in theirs.list_available()"),
-    "swift": ("ms-swift", "from advshape.adapters.swift import patch as ours",
+    "swift": ("from advshape.adapters.swift import patch as ours",
               "import swift.rl_core.advantage as theirs", _WRAPPED.format("theirs.compute_advantages")),
-    "openrlhf": ("openrlhf", "from advshape.adapters.openrlhf import patch as ours",
+    "openrlhf": ("from advshape.adapters.openrlhf import patch as ours",
                  "from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker as theirs",
                  _WRAPPED.format("theirs.compute_advantages_and_returns")),
-    "tunix": ("google-tunix", "from advshape.adapters.tunix import register as ours",
+    "tunix": ("from advshape.adapters.tunix import register as ours",
               "from tunix.rl.function_registry import default_registry as theirs",
               "'advshape' in theirs.list_functions('advantage_estimator')"),
 }  # fmt: skip
@@ -75,7 +76,8 @@ def trainers(seconds: float) -> Iterator[Finding]:
             )
         else:
             yield _asked(name, found, seconds)
-    for name, (distribution, ours, theirs, check) in _BY_SCRIPT.items():
+    for name, (ours, theirs, check) in _BY_SCRIPT.items():
+        distribution = TRAINERS[name][0]
         if (found := installed(distribution)) is None:
             yield Finding("absent", name, f"not installed ({distribution})")
         else:

@@ -1,0 +1,33 @@
+"""A local Ray cluster for one test, on machines that are busy or slow: `with cluster(num_cpus=2): ...`."""
+
+import os
+from contextlib import contextmanager
+from unittest import mock
+
+ATTEMPTS = 6
+PATIENCE = {  # what Ray lets be set; its raylet gives its agent 15 seconds whatever is set: hence several attempts
+    "RAY_raylet_start_wait_time_s": "40",
+    "RAY_agent_register_timeout_ms": "300000",
+}
+
+
+@contextmanager
+def cluster(**options):
+    """Ray, started with these options of `ray.init`, and stopped in the end. RuntimeError where it does not start."""
+    import ray
+
+    given = {"include_dashboard": False, "log_to_driver": False, "object_store_memory": 100 * 2**20, **options}
+    with mock.patch.dict(os.environ, PATIENCE):
+        for _ in range(ATTEMPTS):
+            try:
+                ray.init(**given)
+                break
+            except Exception as error:
+                ray.shutdown()
+                last = error
+        else:
+            raise RuntimeError(f"Ray did not start in {ATTEMPTS} attempts") from last
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
