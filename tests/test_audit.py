@@ -228,7 +228,9 @@ def test_the_page(rules, tmp_path, capsys):
     out = tmp_path / "page.md"
     targets = [f"{rules}:groups", f"{rules}:leaves"]
     assert main(["audit", *targets, "-n", "4,6", "--out", str(out)]) == 1
-    assert "1 rules in" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "1 rules in" in said.out
+    assert re.search(r"^\[1/2\] .*:groups: [0-9.]+ s\n\[2/2\] .*:leaves: [0-9.]+ s, not run$", said.err, re.MULTILINE)
     text, data = out.read_text(), json.loads(out.with_suffix(".json").read_text())
     assert [one["n"] for one in data[0]] == [4, 6]
     assert data[0][1]["positive"] == pytest.approx(adv.estimator("rloo").table(6).positive.tolist())

@@ -25,7 +25,7 @@ ALLOWED = {  # room -> rooms it may import; core rooms are ordered below
     "report": CORE | {"evaluation"},
     "view": CORE | {"lab", "report", "evaluation"},
     "cli_tables": CORE | {"cli_snippets"},
-    "doctor": CORE | {"adapters", "tasks", "training"},
+    "doctor": CORE | {"adapters", "audit", "tasks", "training"},
     "cli_doctor": CORE | {"doctor"},
     "cli_derive": CORE | {"cli_parser", "cli_tables", "report"},
     "cli_compare": CORE | {"evaluation", "report"},
