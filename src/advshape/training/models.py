@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from advshape.errors import AdvshapeError
-from advshape.training.recipe import nearest
+from advshape.training.recipe import check_keys, nearest
+from advshape.training.source_fields import source_fields
 
+DTYPES = ("float32", "bfloat16", "float16")
 SMOLLM2 = "smollm2-135m-instruct"
 SMOLLM2_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
@@ -101,18 +103,33 @@ def _load_gguf(path: Path, dtype: str) -> tuple[Any, Any]:
     return model, tokenizer
 
 
+def check_model(table: Mapping[str, Any]) -> None:
+    """The keys and kinds of ``[model]`` and ``[model.lora]``, before anything is imported."""
+    dtype = table.get("dtype", "float32")
+    if dtype not in DTYPES:
+        raise AdvshapeError(
+            f"[model] dtype = {dtype!r}{nearest(str(dtype), DTYPES)}; allowed: {', '.join(map(repr, DTYPES))}"
+        )
+    options = table.get("lora") or {}
+    if not isinstance(options, Mapping):
+        raise AdvshapeError(f"[model.lora] must be a table such as {{r = 16, lora_alpha = 32}}, got {options!r}")
+    if options:
+        fields = source_fields("peft.tuners.lora.config", "LoraConfig")
+        check_keys("model.lora", options, list(fields))
+        for key, value in options.items():
+            fields[key].check(f"[model.lora] {key}", value)
+
+
 def lora_config(options: Mapping[str, Any] | None) -> Any:
-    """``[model.lora]`` as a ``peft.LoraConfig``, or None; unknown keys are errors with the nearest one."""
+    """``[model.lora]`` (see ``check_model``) as a ``peft.LoraConfig``, or None."""
     if not options:
         return None
-    import dataclasses
-
     from peft import LoraConfig
 
-    from advshape.training.recipe import check_keys
-
-    check_keys("model.lora", options, [entry.name for entry in dataclasses.fields(LoraConfig)])
-    return LoraConfig(**{"task_type": "CAUSAL_LM", **options})
+    try:
+        return LoraConfig(**{"task_type": "CAUSAL_LM", **options})
+    except (TypeError, ValueError) as error:
+        raise AdvshapeError(f"[model.lora] PEFT refuses this configuration: {error}") from None
 
 
 def _smollm2() -> str:

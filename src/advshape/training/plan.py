@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import os
 import warnings
 from collections.abc import Mapping
@@ -12,11 +10,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import advshape
+from advshape.adapters.trl_options import KEPT_SHARE, objective_warnings, skipping_is_off
 from advshape.errors import AdvshapeError
 from advshape.schedule import Schedule
 from advshape.tasks import Task, load_task
 from advshape.training.budget import budget, read_model
-from advshape.training.models import ModelSource, find_model, lora_config
+from advshape.training.models import ModelSource, check_model, find_model, lora_config
 from advshape.training.objective import (
     REWARD_KEYS,
     Visits,
@@ -26,8 +25,9 @@ from advshape.training.objective import (
     schedule_lines,
     too_late,
 )
-from advshape.training.recipe import OUR_TRAINER_KEYS, OWNED_TRAINER_KEYS, Recipe, with_defaults
+from advshape.training.recipe import OUR_TRAINER_KEYS, OWNED_TRAINER_KEYS, Recipe, nearest, with_defaults
 from advshape.training.scale import check_scale, obstacles
+from advshape.training.source_fields import SourceField, source_fields
 from advshape.training.trackers import check_trackers
 
 TASK_KEYS = ("name", "train_problems", "seed")
@@ -120,16 +120,18 @@ def make_plan(recipe: Recipe, processes: int | None = None) -> Plan:
     that the estimator needs, batches that do not hold whole groups, and values that TRL refuses.
     """
     recipe, processes = with_defaults(recipe), processes or world_size()
-    schedule = resolve_objective(recipe.objective)  # cheap checks first: TRL takes seconds to import
-    visits = read_visits(recipe.objective, recipe.sampling, schedule)
-    check_evaluation(recipe.evaluation)
-    model = find_model(recipe.model["path"])
-    task = make_task(recipe.task)
-    config = check_trainer(recipe.trainer)
+    config = check_trainer(recipe.trainer)  # cheap checks first: TRL takes seconds to import
     check_scale(config, processes)
     check_batches(config, processes)
+    check_model(recipe.model)
+    check_evaluation(recipe.evaluation)
+    schedule = resolve_objective(recipe.objective)
+    visits = read_visits(recipe.objective, recipe.sampling, schedule)
     if schedule is not None:
         check_schedule(schedule, recipe.objective, config["num_generations"])
+    model = find_model(recipe.model["path"])
+    task = make_task(recipe.task)
+    check_by_trl(config, processes)
     lora_config(recipe.model.get("lora"))
     prompts = generation_batch(config, processes) // config["num_generations"]
     problems = recipe.task.get("train_problems") or _problems_needed(config, prompts, visits, processes)
@@ -143,40 +145,29 @@ def make_plan(recipe: Recipe, processes: int | None = None) -> Plan:
 
 
 def check_trainer(trainer: Mapping[str, Any]) -> dict[str, Any]:
-    """The ``GRPOConfig`` fields of ``[trainer]``, checked by name and by TRL's own constructor; our own keys too."""
-    from trl import GRPOConfig
-
-    fields = {entry.name: entry for entry in dataclasses.fields(GRPOConfig) if entry.init}
-    for key in trainer:
-        if key in OUR_TRAINER_KEYS:
-            _check_kind(key, trainer[key], True)
-            continue
+    """The ``GRPOConfig`` fields of ``[trainer]``, checked by name and kind; our own keys too."""
+    fields = source_fields("trl.trainer.grpo_config", "GRPOConfig")
+    for key, value in trainer.items():
         if key in OWNED_TRAINER_KEYS:
             raise AdvshapeError(f"[trainer] {key} cannot be set: {OWNED_TRAINER_KEYS[key]}")
-        if key not in fields:
-            near = difflib.get_close_matches(key, [*fields, *OUR_TRAINER_KEYS], n=1, cutoff=0.5)
+        if key not in fields and key not in OUR_TRAINER_KEYS:
             raise AdvshapeError(
-                f"unknown key {key!r} in [trainer]{f'; did you mean {near[0]!r}?' if near else ''} "
+                f"unknown key {key!r} in [trainer]{nearest(key, [*fields, *OUR_TRAINER_KEYS])} "
                 f"It takes the fields of trl.GRPOConfig and {', '.join(OUR_TRAINER_KEYS)}"
             )
-        _check_kind(key, trainer[key], fields[key].default)
+        fields.get(key, SourceField("bool")).check(f"[trainer] {key}", value)
+    loss = trainer["loss_type"]
+    if loss not in KEPT_SHARE:
+        raise AdvshapeError(f"[trainer] loss_type = {loss!r}{nearest(str(loss), KEPT_SHARE)}; "
+                            f"allowed: {', '.join(KEPT_SHARE)}")  # fmt: skip
     check_trackers(trainer.get("report_to", "none"))
     needed = ("num_generations", "per_device_train_batch_size", "gradient_accumulation_steps")
     values = {key: trainer.get(key, fields[key].default) for key in needed}
     return {**{key: value for key, value in trainer.items() if key in fields}, **values}
 
 
-def _check_kind(key: str, value: Any, default: Any) -> None:
-    """Where TRL's default is a number or a truth value, so must the recipe's be: TRL itself takes any string."""
-    if isinstance(default, bool) and not isinstance(value, bool):
-        raise AdvshapeError(f"[trainer] {key} must be true or false, got {value!r}")
-    number = isinstance(default, (int, float)) and not isinstance(default, bool)
-    if number and (isinstance(value, bool) or not isinstance(value, (int, float))):
-        raise AdvshapeError(f"[trainer] {key} must be a number, got {value!r}")
-
-
 def check_batches(config: Mapping[str, Any], processes: int | None = None) -> None:
-    """TRL's rule before any model loads: a generation batch holds whole groups of ``num_generations``."""
+    """TRL's rule before TRL or any model loads: a generation batch holds whole groups of ``num_generations``."""
     for key in ("num_generations", "per_device_train_batch_size", "gradient_accumulation_steps"):
         value = config[key]
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -192,6 +183,10 @@ def check_batches(config: Mapping[str, Any], processes: int | None = None) -> No
             f"{batch // config['per_device_train_batch_size'] // processes}) does not hold whole groups of "
             f"num_generations={n}; make it a multiple of {n}, for example {(batch // n + 1) * n}"
         )
+
+
+def check_by_trl(config: Mapping[str, Any], processes: int) -> None:
+    """Raise for what TRL's own constructor refuses."""
     each = config["per_device_train_batch_size"] * processes // world_size()  # TRL counts the processes of this start
     checked = {**config, "per_device_train_batch_size": each}
     checked.pop("deepspeed", None)  # checked by name; TRL would ask for its package here
@@ -235,6 +230,9 @@ def world_size() -> int:
 
 def make_task(table: Mapping[str, Any]) -> Task:
     """The task of ``[task]``: its name, and every other key but the project's own as parameters."""
+    count = table.get("train_problems", 1)
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise AdvshapeError(f"[task] train_problems must be a whole number of at least 1, got {count!r}")
     return load_task(table["name"], **{key: value for key, value in table.items() if key not in TASK_KEYS})
 
 
@@ -282,8 +280,6 @@ def _problems_needed(config: Mapping[str, Any], prompts: int, visits: Visits, pr
 def _remarks(
     recipe: Recipe, schedule: Schedule | None, config: Mapping[str, Any], processes: int
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    from advshape.adapters.trl_options import objective_warnings
-
     notes = [
         f"[trainer] {key} is set in the recipe; leave it out, and it follows the machine"
         for key in HARDWARE_KEYS
@@ -308,8 +304,6 @@ def _steps(config: Mapping[str, Any]) -> str:
 
 
 def _skipped(plan: Plan) -> str:
-    from advshape.adapters.trl_options import skipping_is_off
-
     if not plan.skips:
         return "nothing (skip_zero_advantages = false)"
     off = skipping_is_off(SimpleNamespace(**plan.config))
