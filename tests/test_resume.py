@@ -1,6 +1,5 @@
 """Recovery: a run that is killed and resumed ends with the bits of the run that was never stopped."""
 
-import json
 import os
 import random
 import shutil
@@ -40,18 +39,33 @@ def result(path):
     return metrics, run.rollouts.read_bytes(), (run.model / "model.safetensors").read_bytes(), logs, curves
 
 
+def begin(arguments):
+    return subprocess.Popen([sys.executable, "-m", "advshape", *arguments], env={**os.environ, "OMP_NUM_THREADS": "1"},
+                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+
+
 def killed(arguments, path, after):
-    """Start the command and kill it `after` seconds from when its run directory appears; whether it was running."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([sys.executable, "-m", "advshape", *arguments], env=environment,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
-    while process.poll() is None and not (path / "summary.json").exists():
-        time.sleep(0.05)
-    time.sleep(after)
+    """Start the command and kill it so many seconds later, once its run directory is there; what it was doing."""
+    process, start = begin(arguments), time.monotonic()
+    while process.poll() is None and (time.monotonic() - start < after or not (path / "summary.json").exists()):
+        time.sleep(0.02)
     alive = process.poll() is None
     process.send_signal(signal.SIGKILL)
     process.wait()
-    return alive
+    return RunDirectory(path).summary()["status"] if alive else None
+
+
+@pytest.fixture(scope="module")
+def moments(tmp_path_factory):
+    """Seconds from the start of the command to its run directory and to its end, here and now."""
+    path = tmp_path_factory.mktemp("measured") / "run"
+    process, start = begin(words(path)), time.monotonic()
+    while not (path / "summary.json").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    first = time.monotonic() - start
+    assert process.wait() == 0
+    return first, time.monotonic() - start
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +83,7 @@ def test_every_step_is_there_once(whole):
 
 def test_killed_in_the_second_epoch(whole, tmp_path):
     path = tmp_path / "run"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([sys.executable, "-m", "advshape", *words(path)], env=environment,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    process = begin(words(path))
     try:
         deadline = time.monotonic() + 900
         while (RunDirectory(path).last_checkpoint() or (None, 0))[1] < 12:
@@ -127,19 +139,32 @@ def test_full_disk_keeps_the_last_checkpoint(tmp_path, capsys, monkeypatch):
     assert RunDirectory(path).summary()["status"] == "done"
 
 
+KILLED = {}  # seed -> what the run was doing at each kill
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(20))
-def test_killed_at_random_moments(whole, tmp_path, seed):
-    """Up to three kills, each at a random moment: evaluating, generating, stepping, saving, writing the model."""
+def test_killed_at_random_moments(whole, moments, tmp_path, seed):
+    """Up to three kills, each at a moment drawn from the whole measured length of a run."""
     rng = random.Random(seed)
     path = tmp_path / "run"
-    arguments, kills = words(path), 0
-    for _ in range(3):
-        if not killed(arguments, path, rng.uniform(0.5, 12.0)):
-            break
-        kills += 1
+    arguments, KILLED[seed] = words(path), []
+    while len(KILLED[seed]) < 3 and (doing := killed(arguments, path, rng.uniform(*moments))):
+        KILLED[seed].append(doing)
         arguments = ["train", "--resume", str(path), "--quiet"]
     if RunDirectory(path).summary().get("status") != "done":
         assert main(["train", "--resume", str(path), "--quiet"]) == 0
     assert result(path) == whole
-    print(json.dumps({"seed": seed, "kills": kills}))
+
+
+@pytest.mark.long
+def test_the_kills_hit_every_phase():
+    """A meta-test: that the test above can fail where it should."""
+    if len(KILLED) < 20:
+        pytest.skip("needs all seeds of test_killed_at_random_moments")
+    assert sum(map(len, KILLED.values())) >= 20
+    assert {doing for kills in KILLED.values() for doing in kills} >= {
+        "evaluating before",
+        "training",
+        "evaluating after",
+    }

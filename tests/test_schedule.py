@@ -154,7 +154,10 @@ def test_every_objective_that_can_come_up_is_listed():
     hard = {"estimator": "grpo", "hard": {**ANNEAL, "below": 0.25}}
     assert {rule.name for _, rule in read_schedule(hard).estimators()} == found | {"grpo"}
     where = {rule.name: where for where, rule in read_schedule(hard).estimators()}
-    assert where["pass_at_k(k=1)"] == "stage 1 (hard prompts), step 9 of it"
+    assert where["pass_at_k(k=1)"] == "hard prompts, step 9"
+    stages = {"stages": [{"estimator": "grpo", "until": "step > 4"}, ANNEAL]}
+    where = {rule.name: where for where, rule in read_schedule(stages).estimators()}
+    assert where["pass_at_k(k=1)"] == "stage 2, step 9 of it"
 
 
 # the group's own count: a table again

@@ -204,7 +204,7 @@ def test_dry_run_prints_the_schedule(capsys):
     assert "k = 8, 7 from 37, 6 from" in out
     assert "warning" not in out
     _, out, _ = dry_run(capsys, "trainer.max_steps=50", recipe="countdown-anneal")
-    assert "goes on to step 120, the run has 50" in out
+    assert "the schedule goes on to step 120, the run has 50" in out
     _, out, _ = dry_run(capsys, STAGES, "sampling.prioritized=true", "objective.history=true")
     assert "stage 1: pass_at_k(k=4) at unit rms | until pass_at_1 >= 0" in out
     assert "stage 2: grpo" in out
@@ -215,7 +215,7 @@ def test_dry_run_prints_the_schedule(capsys):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (["objective.schedule.k={to=32, shape='linear', steps=[1, 9]}"], ["step 4 of it", "pass_at_k(k=17)", "18",
+        (["objective.schedule.k={to=32, shape='linear', steps=[1, 9]}"], ["[objective] step 4: pass_at_k(k=17)", "18",
                                                                          "num_generations=16"]),
         (["objective.schedule.k={to=1, shape='lineer', steps=[1, 9]}"], ["'lineer'", "'linear'"]),
         (["objective.hard={below=0.5, estimator='pass_at_k', k=40}"], ["hard prompts", "41"]),

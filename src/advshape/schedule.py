@@ -207,11 +207,12 @@ class Schedule:
         return self.stages[0].rule.at(1)
 
     def estimators(self) -> Iterator[tuple[str, AdvantageEstimator]]:
-        """Every estimator that can come up, each with where: "stage 2, step 120 of it"."""
+        """Every estimator that can come up, each with where: "stage 2, step 120 of it", "step 120" without stages."""
         for number, stage in enumerate(self.stages, 1):
-            for kind, rule in (("", stage.rule), (" (hard prompts)", stage.hard)):
+            for kind, rule in (("", stage.rule), ("hard prompts, ", stage.hard)):
                 for step in rule.changes() if rule is not None else ():
-                    yield f"stage {number}{kind}, step {step} of it", rule.at(step)  # type: ignore[union-attr]
+                    where = f"stage {number}, {kind}step {step} of it" if len(self.stages) > 1 else f"{kind}step {step}"
+                    yield where, rule.at(step)  # type: ignore[union-attr]
 
     def begin(self, position: Position, step: int) -> Position:
         """The position with which the generation for `step` begins: the next stage, where this one's end is reached."""

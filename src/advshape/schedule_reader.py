@@ -31,7 +31,7 @@ def read_schedule(table: Mapping[str, Any]) -> Schedule:
     >>> print(schedule)
     pass_at_k(k=8); k 8 to 1, linear over steps 100 to 400
     >>> [where for where, _ in schedule.estimators()][1]
-    'stage 1, step 122 of it'
+    'step 122'
     """
     if "stages" not in table:
         return Schedule((_stage(table, "none", "[objective]", last=True),))

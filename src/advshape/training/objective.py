@@ -97,9 +97,8 @@ def too_late(schedule: Schedule, steps: int) -> Iterator[str]:
     for number, stage in enumerate(schedule.stages, 1):
         ends = [ramp.steps[-1] for rule in _rules(stage) for ramp in rule.ramps.values()]
         if 0 < steps < max(ends, default=0):
-            yield (
-                f"the schedule of stage {number} goes on to step {max(ends)}, the run has {steps}: it stops on the way"
-            )
+            which = f" of stage {number}" if len(schedule.stages) > 1 else ""
+            yield f"the schedule{which} goes on to step {max(ends)}, the run has {steps}: it stops on the way"
 
 
 def _rules(stage: Stage) -> list[Any]:
