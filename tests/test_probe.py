@@ -457,6 +457,34 @@ def test_the_scale_of_rare_batches_is_told():
     assert "factor of 3 here" in next(f.message for f in found.findings if f.kind == "batch scale")
 
 
+def test_a_probe_costs_the_square_of_n_not_its_cube():
+    """Rewards seen by the rule: n = 64 has 16 times those of n = 16, not 64 times."""
+    seen = []
+
+    def rule(rewards):
+        seen[-1] += rewards.size
+        return centre(rewards)
+
+    for n in (16, 64):
+        seen.append(0)
+        assert adv.reverse(rule, n).match.name == "dr_grpo"
+    assert seen[1] < 20 * seen[0]
+    assert seen[0] < 100_000  # 230,000 where every group is laid beside every crowd
+
+
+def test_a_crowd_that_matters_only_whole_is_found():
+    """Only in a batch with more than 30 groups, and only where some group is half right; or only among dead ones."""
+
+    def crowded(rewards):
+        return centre(rewards) * (2 if len(rewards) > 30 and (rewards.mean(-1) == 0.5).any() else 1)
+
+    def dying(rewards):
+        return centre(rewards) * (2 if (rewards.std(-1) == 0).mean() > 0.9 and len(rewards) > 5 else 1)
+
+    for rule in (crowded, dying):
+        assert "batch" in kinds(adv.reverse(rule, 16))
+
+
 @pytest.mark.parametrize(("name", "mean"), [("maxrl", True), ("grpo", False)])
 def test_a_large_epsilon_has_no_surrogate_without_epsilon(name, mean):
     """Enumeration over n = 2000: with epsilon 1/2, F_n' at 0.1 is far from the slope of log rho and of the arcsine."""

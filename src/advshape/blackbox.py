@@ -176,23 +176,44 @@ def _order(call: Caller, n: int, rng: np.random.Generator) -> Finding | None:
 
 
 def _batch(call: Caller, n: int, rng: np.random.Generator) -> Finding | None:
-    """A group alone, and beside other groups."""
+    """A group alone, and beside other groups: each beside few or dead ones, all at once beside crowds, so that calls
+    grow with n and their rewards with its square. Where a crowd changes anything, the smallest example is looked for.
+    """
     groups = staircase(n)
-    mates, size = [groups[[0]], groups[[n]], *_mates(n, rng)], largest(call(groups))
-    for group in groups:
-        alone = call(group[None])[0]
+    mates = [groups[[0]], groups[[n]], *_mates(n, rng)]
+    few, crowds = [*mates[:2], *mates[3:5]], [mates[2], *mates[5:]]
+    size, alone = largest(call(groups)), np.concatenate([call(group[None]) for group in groups])
+    for beside in crowds:
+        together = call(np.concatenate([groups, beside]))[: n + 1]
+        rows = np.flatnonzero(differ(alone, together, call.precision, size).any(-1)).tolist()
+        if rows:
+            found = _beside(call, groups, mates, alone, size)
+            return found or _batch_finding(groups[rows[0]], alone[rows[0]], together[rows[0]], groups[1:])
+    return _beside(call, groups, few, alone, size)
+
+
+def _beside(
+    call: Caller, groups: FloatArray, mates: list[FloatArray], alone: FloatArray, size: float
+) -> Finding | None:
+    """The first group that its mates change."""
+    for group, own in zip(groups, alone, strict=True):
         for beside in mates:
             found = call(np.concatenate([group[None], beside]))[0]
-            if differ(alone, found, call.precision, size).any():
-                text = f"{short(group)} gives {short(alone)} alone, and {short(found)} beside {short(beside[0])}"
-                more = f" and {len(beside) - 1} more" if len(beside) > 1 else ""
-                return Finding("batch", text + more, rows_of(group, beside[0]), rows_of(alone, found))
+            if differ(own, found, call.precision, size).any():
+                return _batch_finding(group, own, found, beside)
     return None
 
 
+def _batch_finding(group: FloatArray, alone: FloatArray, found: FloatArray, beside: FloatArray) -> Finding:
+    text = f"{short(group)} gives {short(alone)} alone, and {short(found)} beside {short(beside[0])}"
+    more = f" and {len(beside) - 1} more" if len(beside) > 1 else ""
+    return Finding("batch", text + more, rows_of(group, beside[0]), rows_of(alone, found))
+
+
 def _mates(n: int, rng: np.random.Generator) -> list[FloatArray]:
+    """Every count, many dead groups, every pattern, some groups at random."""
     groups, some = staircase(n), staircase(n)[rng.integers(0, n + 1, size=2 * n + 1)]
-    dead = (np.repeat(groups[[c]], n + 1, axis=0) for c in (n, 0))
+    dead = (np.repeat(groups[[c]], min(n, 16) + 1, axis=0) for c in (n, 0))
     return [groups, *dead, _patterns(n, rng), some]
 
 
