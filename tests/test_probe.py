@@ -457,6 +457,22 @@ def test_the_scale_of_rare_batches_is_told():
     assert "factor of 3 here" in next(f.message for f in found.findings if f.kind == "batch scale")
 
 
+@pytest.mark.parametrize(("size", "kind"), [(1e308, "overflow"), (1e160, "overflow"), (1e-160, "underflow")])
+def test_advantages_whose_squares_leave_double_precision_are_told_not_named(size, kind):
+    """No warning, no wrong name: for functions, tables and formulas. Just inside the name is right."""
+    rule = lambda r: size * centre(r)
+    table = adv.estimator("rloo").table(8).scaled(size)
+    formulas = (f"{min(size, 1e300)}*(1-rho)", f"{-min(size, 1e300)}*rho")
+    for target in (rule, table, formulas):
+        found = adv.reverse(target, 8)
+        assert kinds(found) == [kind], target
+        assert found.match is None
+        assert "divide the rule by" in str(found)
+    for inside in (1e140, 1e-140):
+        found = adv.reverse(lambda r, inside=inside: inside * centre(r), 8)
+        assert found.match.name in ("dr_grpo", "rloo")
+
+
 def test_a_probe_costs_the_square_of_n_not_its_cube():
     """Rewards seen by the rule: n = 64 has 16 times those of n = 16, not 64 times."""
     seen = []

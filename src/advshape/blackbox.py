@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from advshape.bernstein import FloatArray
-from advshape.caller import Arrays, Caller, Finding, Refused, caller_of, rows_of, short, staircase
+from advshape.caller import Arrays, Caller, Finding, Refused, caller_of, immeasurable, rows_of, short, staircase
 from advshape.draws import MeanAdvantages, mean_advantages
 
 __all__ = ["Arrays", "Finding", "Measured", "measure", "staircase"]
@@ -41,6 +41,9 @@ def measure(function: Callable[[Any], Any], n: int, rng: np.random.Generator, ar
     except Refused:
         findings.append(_raising(call, groups))
         return Measured(None, None, None, tuple(findings), False, call.precision)
+    size = immeasurable(base)
+    if size is not None:
+        return Measured(None, None, None, (*findings, size), False, call.precision)
     found = _outside(call, base, n, rng)
     if found is not None:
         findings.append(found)

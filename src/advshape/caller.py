@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from advshape.bernstein import FloatArray
 from advshape.errors import AdvshapeError
 
-__all__ = ["Arrays", "Caller", "Finding", "Refused", "caller_of", "counts_text", "rows_of", "short", "staircase"]
+__all__ = ["Arrays", "Caller", "Finding", "Refused", "caller_of", "counts_text", "immeasurable", "rows_of", "short",
+           "staircase"]  # fmt: skip
 
 Arrays = Literal["auto", "numpy", "torch"]
 _PRECISION = {"float64": 1e-9, "float32": 1e-6, "float16": 5e-4, "bfloat16": 4e-3}
@@ -122,6 +123,18 @@ def counts_text(counts: NDArray[np.integer[Any]]) -> str:
     if len(counts) > 2 and last - first == len(counts) - 1:
         return f"{first}-{last}"
     return ", ".join(str(int(c)) for c in counts[:8]) + (", ..." if len(counts) > 8 else "")
+
+
+def immeasurable(advantages: FloatArray) -> Finding | None:
+    """A finding where the squares of the advantages are not finite, or 0: nothing can be compared then."""
+    size = float(np.abs(advantages[np.isfinite(advantages)]).max(initial=0.0))
+    if size == 0 or 1e-150 < size < 1e150:
+        return None
+    return Finding(
+        "overflow" if size > 1 else "underflow",
+        f"the largest advantage is {size:.3g}, whose square leaves double precision, so that nothing is compared or "
+        f"named; divide the rule by {size:.0e}",
+    )
 
 
 def short(values: FloatArray) -> str:

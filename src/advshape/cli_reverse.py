@@ -133,11 +133,10 @@ def _curve(found: adv.Reversal) -> dict[str, list[float]]:
     """F, its error where it is by quadrature, F' and F_n' at RHO."""
     aim, finite = found.population, found.surrogate
     assert aim is not None
-    assert finite is not None
     parts: dict[str, Any] = {"F": aim.value(RHO)}
     if isinstance(aim, adv.IntegratedSurrogate):
         parts["error"] = aim.error(RHO)
-    parts |= {"F'": aim.derivative(RHO), "F_n'": finite.derivative(RHO)}
+    parts |= {"F'": aim.derivative(RHO)} | ({"F_n'": finite.derivative(RHO)} if finite else {})
     return {"rho": list(RHO)} | {name: values.tolist() for name, values in parts.items()}
 
 

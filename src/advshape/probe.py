@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from advshape.bernstein import FloatArray
 from advshape.blackbox import Arrays, Finding, Measured, measure, staircase
-from advshape.caller import counts_text
+from advshape.caller import counts_text, immeasurable
 from advshape.catalogue import estimator
 from advshape.errors import AdvshapeError
 from advshape.expression import Expression, parse
@@ -82,6 +82,8 @@ class Reversal:
         return "\n".join([*lines, *(f"- {finding}" for finding in self.findings)])
 
     def _unnamed(self) -> str:
+        if any(finding.kind in ("overflow", "underflow") for finding in self.findings):
+            return "not measured"
         if self.outside:
             named = f"; {self.match}" if isinstance(self.match, MeanMatch) else ""
             return f"outside the class of count-based rules, no surrogate{named}"
@@ -130,6 +132,9 @@ def reverse(rule: Target, n: int, *, rng: int | np.random.Generator = 0, arrays:
 
 
 def _of_table(table: AdvantageTable, findings: tuple[Finding, ...] = (), precision: float = 1e-9) -> Reversal:
+    size = immeasurable(np.stack([table.positive, table.negative]))
+    if size is not None:
+        return Reversal(table.n, None, None, (*findings, size))
     match = nearest(table, tolerance=precision)
     population = match.surrogate if match else None
     findings = (*findings, *_about(table, precision))
