@@ -33,10 +33,18 @@ def test_beta_binomial_is_fit_prior():
     rng = np.random.default_rng(0)
     for correct in (rng.binomial(16, rng.beta(0.3, 0.6, 100)), np.zeros(20, int), np.full(20, 16), np.full(20, 5)):
         prior, rates = fit_prior(correct, 16), fit_rates(correct, np.full(len(correct), 16))
-        assert rates.pass_at([1, 64]) == pytest.approx(RateModel(prior.a, prior.b).pass_at([1, 64]), abs=1e-4)
+        assert (rates.a, rates.b, rates.never) == (prior.a, prior.b, 0.0)
 
 
-@pytest.mark.parametrize("theta", [[0.3, 0.2, -1.0], [-1.0, 1.0, 1.0], [0.3, 0.2]])
+def test_the_zero_inflated_model_is_the_plain_one_where_no_prompt_is_unsolved():
+    """Reduction: two searches, one answer."""
+    correct = np.maximum(np.random.default_rng(0).binomial(16, np.random.default_rng(1).beta(3, 4, 200)), 1)
+    plain, inflated = (fit_rates(correct, np.full(200, 16), model) for model in (BETA, ZERO))
+    assert inflated.never < 0.001
+    assert inflated.pass_at([1, 64]) == pytest.approx(plain.pass_at([1, 64]), abs=1e-4)
+
+
+@pytest.mark.parametrize("theta", [[0.3, 0.2, -1.0], [-1.0, 1.0, 1.0], [0.3, 0.2, -12.0]])
 def test_gradient(theta):
     correct, judged = np.array([0, 0, 1, 3, 4, 7, 8]), np.array([8, 4, 8, 8, 8, 8, 8])
     times = np.array([9, 2, 3, 1, 1, 2, 5])

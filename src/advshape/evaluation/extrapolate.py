@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from advshape.errors import AdvshapeError
 from advshape.evaluation.curves import Counts
 from advshape.evaluation.intervals import check_confidence
+from advshape.prior import fit_prior
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -183,7 +184,8 @@ def extrapolate(
 def fit_rates(
     correct: Integers, judged: Integers, model: Model = "beta-binomial", start: RateModel | None = None
 ) -> RateModel:
-    """The model fitted to counts by maximum likelihood, with the weak priors of `advshape.prior.fit_prior`.
+    """The model fitted to counts by maximum likelihood: `advshape.prior.fit_prior`, or its weak priors with a share
+    that is never solved.
 
     The share of prompts that are never solved has a Beta(1, 2) prior, so that it stays below 1 and tends to 0
     where the counts do not ask for it.
@@ -191,17 +193,20 @@ def fit_rates(
     Args:
         correct, judged: (M,) counts.
         model: which one.
-        start: where to look from, such as the fit to similar counts; None: two places far apart.
+        start: where the zero-inflated model is looked for first, such as the fit to similar counts; None: two places
+            far apart.
     """
     from scipy.optimize import minimize
 
     if model not in MODELS:
         raise AdvshapeError(f"no model {model!r}; use {' or '.join(map(repr, MODELS))}")
-    inflated = model != "beta-binomial"
+    if model == "beta-binomial":
+        prior = fit_prior(correct, judged)
+        return RateModel(float(np.asarray(prior.a)), float(np.asarray(prior.b)))
     kinds, times = np.unique(np.stack([correct, judged]), axis=1, return_counts=True)
-    starts = _starts(correct, judged, inflated) if start is None else [_pack(start, inflated)]
+    starts = _starts(correct, judged) if start is None else [_pack(start)]
     found = [
-        minimize(_loss, first, (kinds[0], kinds[1], times), jac=True, method="L-BFGS-B", bounds=BOUNDS[: len(first)])
+        minimize(_loss, first, (kinds[0], kinds[1], times), jac=True, method="L-BFGS-B", bounds=BOUNDS)
         for first in starts
     ]
     return _unpack(min(found, key=lambda result: result.fun).x)
@@ -220,7 +225,7 @@ def _loss(theta: Floats, correct: Integers, judged: Integers, times: Integers) -
     mean, size = a / (a + b), a + b
     likelihood = rates.log_counts(correct, judged)
     loss = -float(times @ likelihood) - 0.5 * np.log(mean * (1 - mean)) - np.log1p(-never) + theta[1] ** 2 / 18
-    chance = np.where(correct == 0, np.exp(np.log(never) - likelihood), 0.0) if never else np.zeros(len(times))
+    chance = np.where(correct == 0, np.exp(np.log(never) - likelihood), 0.0)
     weight = times * (1 - chance)  # of the prompts of this kind that are not among the never solved
     common = psi(size) - psi(size + judged)
     by_a = weight @ (psi(a + correct) - psi(a) + common)
@@ -230,27 +235,26 @@ def _loss(theta: Floats, correct: Integers, judged: Integers, times: Integers) -
         -a * by_a - b * by_b + theta[1] / 9,
         -float(times @ (chance - never)) + never,
     ]
-    return float(loss), np.array(slope[: len(theta)])
+    return float(loss), np.array(slope)
 
 
 def _unpack(theta: Floats) -> RateModel:
     mean, size = 1 / (1 + np.exp(-theta[0])), np.exp(theta[1])
-    never = 1 / (1 + np.exp(-theta[2])) if len(theta) > 2 else 0.0
+    never = 1 / (1 + np.exp(-theta[2]))
     return RateModel(float(mean * size), float((1 - mean) * size), float(never))
 
 
-def _pack(rates: RateModel, inflated: bool) -> Floats:
-    theta = [np.log(rates.a / rates.b), np.log(rates.a + rates.b)]
+def _pack(rates: RateModel) -> Floats:
     never = np.clip(rates.never, 1e-6, 0.99)
-    return np.array([*theta, np.log(never / (1 - never))] if inflated else theta)
+    return np.array([np.log(rates.a / rates.b), np.log(rates.a + rates.b), np.log(never / (1 - never))])
 
 
-def _starts(correct: Integers, judged: Integers, inflated: bool) -> list[Floats]:
+def _starts(correct: Integers, judged: Integers) -> list[Floats]:
     """One start without never-solved prompts and one in which most unsolved prompts are never solved."""
     starts = []
-    for never in (0.01, 0.9 * float(np.mean(correct == 0)) + 0.005) if inflated else (0.0,):
+    for never in (0.01, 0.9 * float(np.mean(correct == 0)) + 0.005):
         mean = float(np.clip(correct.sum() / judged.sum() / (1 - never), 0.01, 0.99))
-        starts.append(_pack(RateModel(mean, 1 - mean, never), inflated))
+        starts.append(_pack(RateModel(mean, 1 - mean, never)))
     return starts
 
 
