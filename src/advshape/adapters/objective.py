@@ -6,6 +6,7 @@ import inspect
 import json
 import logging
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -19,7 +20,7 @@ from advshape.errors import AdvshapeError
 from advshape.rewards import group_index
 from advshape.table import AdvantageEstimator
 
-__all__ = ["ENVIRONMENT", "Objective", "Spec", "check_signature", "require"]
+__all__ = ["ENVIRONMENT", "Objective", "Spec", "check_signature", "launch", "require"]
 
 ENVIRONMENT = "ADVSHAPE"  # the variable that names an objective where a trainer has no key for it
 ANY_VERSION = "ADVSHAPE_ANY_VERSION"
@@ -119,3 +120,14 @@ def check_signature(function: Callable[..., Any] | None, expected: Sequence[str]
             f"{name} {seen}, expected ({', '.join(expected)}): this version of the trainer is not known yet; install a "
             "version from docs/trainers.md"
         )
+
+
+def launch(main: Callable[[], None]) -> None:
+    """Run a launcher: what it refuses is one sentence and exit code 2; what the training raises stays as it is."""
+    try:
+        main()
+    except AdvshapeError as error:
+        if not type(error).__module__.startswith("advshape."):  # Ray's, which also is what was raised in its worker
+            raise
+        print(f"advshape: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

@@ -15,7 +15,7 @@ from importlib import import_module
 from importlib.machinery import PathFinder
 from typing import Any
 
-from advshape.adapters.objective import ENVIRONMENT, Objective, Spec, check_signature, require
+from advshape.adapters.objective import ENVIRONMENT, Objective, Spec, check_signature, launch, require
 from advshape.errors import AdvshapeError
 
 __all__ = ["main", "patch", "setup"]
@@ -116,4 +116,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    launch(main)

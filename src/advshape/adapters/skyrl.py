@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from advshape.adapters.objective import Objective, check_signature, require
+from advshape.adapters.objective import Objective, check_signature, launch, require
 from advshape.errors import AdvshapeError
 
 __all__ = ["main", "register", "skyrl_advantages"]
@@ -116,4 +116,4 @@ def main() -> None:
 if __name__ == "__main__":
     from advshape.adapters.skyrl import main as imported  # what Ray's workers import by name, not as __main__
 
-    imported()
+    launch(imported)

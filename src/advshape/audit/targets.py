@@ -9,11 +9,11 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 from advshape.audit import trainers
 from advshape.audit.known import TRAINERS
@@ -22,6 +22,8 @@ from advshape.audit.target import Target, documentation
 from advshape.errors import AdvshapeError
 
 __all__ = ["load", "names"]
+
+Found = TypeVar("Found")
 
 
 def load(name: str, signature: str | None = None, paths: Sequence[str] = ()) -> Target:
@@ -42,13 +44,23 @@ def load(name: str, signature: str | None = None, paths: Sequence[str] = ()) -> 
         if signature is not None:
             raise AdvshapeError(f"--signature is for functions of your own; {scheme}'s is known")
         word, *pairs = [part.strip() for part in rest.split(",")]
-        return trainers.LOADERS[scheme](name, word, pairs)
+        return _known_version(scheme, lambda: trainers.LOADERS[scheme](name, word, pairs))
     return _own(name, scheme, rest, signature)
 
 
 def names(scheme: str) -> list[str]:
     """The advantage rules that the installed trainer `scheme` has, by its own registry."""
-    return trainers.NAMES[scheme](trainers.module(scheme))
+    return _known_version(scheme, lambda: trainers.NAMES[scheme](trainers.module(scheme)))
+
+
+def _known_version(scheme: str, ask: Callable[[], Found]) -> Found:
+    try:
+        return ask()
+    except (AttributeError, ImportError) as error:
+        raise AdvshapeError(
+            f"{trainers.version(scheme)} does not have its advantages where they were ({error}): this version is not "
+            "known yet"
+        ) from error
 
 
 def _own(name: str, where: str, rest: str, signature: str | None) -> Target:

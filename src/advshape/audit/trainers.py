@@ -27,7 +27,7 @@ from advshape.audit.shapes import Call, Flat, Groups, Tensors, parameters
 from advshape.audit.target import Target, documentation, options
 from advshape.errors import AdvshapeError
 
-__all__ = ["LOADERS", "NAMES", "module"]
+__all__ = ["LOADERS", "NAMES", "module", "version"]
 
 _EXTRA = {"trl": 'pip install "advshape[trl]", or '}
 NEEDS_A_GPU = ("flash_attn", "deepspeed", "vllm", "ring_flash_attn", "flashinfer")  # replaced where they are missing
@@ -194,15 +194,13 @@ class _StandIns:
 
 def _one_of(scheme: str, known: Any, word: str) -> Any:
     if word not in known:
-        raise AdvshapeError(
-            f"{_version(scheme)} has no advantage estimator {word!r}; it has {', '.join(sorted(known))}"
-        )
+        raise AdvshapeError(f"{version(scheme)} has no advantage estimator {word!r}; it has {', '.join(sorted(known))}")
     return known[word]
 
 
 def _function(scheme: str, module: Any, name: str) -> Any:
     if not callable(getattr(module, name, None)):
-        raise AdvshapeError(f"{_version(scheme)} has no {name} in {TRAINERS[scheme][1]}: this version is not known yet")
+        raise AdvshapeError(f"{version(scheme)} has no {name} in {TRAINERS[scheme][1]}: this version is not known yet")
     return getattr(module, name)
 
 
@@ -263,10 +261,11 @@ def _shown(options: dict[str, Any]) -> str:
 
 def _target(scheme: str, name: str, function: Any, rule: Call, notes: tuple[str, ...] = ()) -> Target:
     source = f"{function.__module__}.{function.__qualname__}"
-    return Target(name, _version(scheme), source, documentation(function), rule, (*notes, *_absent()))
+    return Target(name, version(scheme), source, documentation(function), rule, (*notes, *_absent()))
 
 
-def _version(scheme: str) -> str:
+def version(scheme: str) -> str:
+    """Its distribution and version, as "ms-swift 4.6.0"."""
     package = TRAINERS[scheme][0]
     return f"{package} {metadata.version(package)}"
 
