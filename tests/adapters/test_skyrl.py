@@ -19,6 +19,7 @@ from skyrl.train.config import SkyRLTrainConfig
 
 import advshape as adv
 from advshape.adapters import skyrl as adapter
+from advshape.audit.targets import names
 from advshape.errors import AdvshapeError
 
 REGISTRY = ppo_utils.AdvantageEstimatorRegistry
@@ -104,6 +105,13 @@ def test_a_name_that_is_taken_and_a_changed_signature(register, monkeypatch):
     monkeypatch.setattr(ppo_utils, "compute_advantages_and_returns", lambda rewards: rewards)
     with pytest.raises(AdvshapeError, match=r"compute_advantages_and_returns takes \(rewards\), expected"):
         register("rloo")
+
+
+def test_the_audit_lists_skyrls_own_estimators_and_not_ours(register):
+    before = names("skyrl")
+    register("rloo")
+    assert names("skyrl") == before
+    assert "grpo" in before
 
 
 def test_the_entry_point_registers_what_the_command_line_names(monkeypatch):

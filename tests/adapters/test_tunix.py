@@ -17,6 +17,7 @@ from tunix.rl.function_registry import get_advantage_estimator
 from tunix.rl.grpo.grpo_learner import GRPOConfig
 
 from advshape.adapters import tunix as adapter
+from advshape.audit.targets import names
 from advshape.errors import AdvshapeError
 
 
@@ -55,6 +56,13 @@ def test_the_same_as_tunixs_own_where_both_mean_the_same(ours, theirs):
     adapter.register(ours)
     want = get_advantage_estimator(theirs)(rewards=rewards, num_generations=8)
     np.testing.assert_allclose(call(rewards, 8), want, rtol=2e-5, atol=1e-6)
+
+
+def test_the_audit_lists_tunixs_own_estimators_and_not_ours():
+    before = names("tunix")
+    adapter.register("rloo")
+    assert names("tunix") == before
+    assert "grpo" in before
 
 
 def test_inside_jit_is_refused():

@@ -206,7 +206,7 @@ def _function(scheme: str, module: Any, name: str) -> Any:
 
 def _registry(module: Any) -> dict[str, Any]:
     registry = module.AdvantageEstimatorRegistry
-    return {str(key): value for key, value in registry._functions.items()}
+    return {str(key): value for key, value in registry._functions.items() if not _ours(value)}
 
 
 def _verl_names(module: Any) -> list[str]:
@@ -217,7 +217,13 @@ def _verl_names(module: Any) -> list[str]:
 def _tunix_registry(module: Any) -> dict[str, Any]:
     registry = importlib.import_module("tunix.rl.function_registry").default_registry
     kind = "advantage_estimator"
-    return {word: registry.get(kind, word) for word in registry.list_functions(kind)}
+    found = {word: registry.get(kind, word) for word in registry.list_functions(kind)}
+    return {word: function for word, function in found.items() if not _ours(function)}
+
+
+def _ours(function: Any) -> bool:
+    """Did an adapter of this package register it?"""
+    return str(getattr(getattr(function, "func", None), "__module__", "")).startswith("advshape.")
 
 
 def _swift_names(module: Any) -> list[str]:
