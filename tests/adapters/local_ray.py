@@ -8,22 +8,28 @@ ATTEMPTS = 6
 PATIENCE = {  # what Ray lets be set; its raylet gives its agent 15 seconds whatever is set: hence several attempts
     "RAY_raylet_start_wait_time_s": "40",
     "RAY_agent_register_timeout_ms": "300000",
+    "RAY_worker_niceness": "0",  # Ray's own is 15: beside other work its workers would hardly come up
 }
 
 
 @contextmanager
 def cluster(**options):
     """Ray, started with these options of `ray.init`, and stopped in the end. RuntimeError where it does not start."""
+    import psutil
     import ray
 
+    own = psutil.Process()
     given = {"include_dashboard": False, "log_to_driver": False, "object_store_memory": 100 * 2**20, **options}
     with mock.patch.dict(os.environ, PATIENCE):
         for _ in range(ATTEMPTS):
+            before = set(own.children(recursive=True))
             try:
                 ray.init(**given)
                 break
             except Exception as error:
                 ray.shutdown()
+                for left in set(own.children(recursive=True)) - before:  # a failed start leaves its servers behind
+                    left.kill()
                 last = error
         else:
             raise RuntimeError(f"Ray did not start in {ATTEMPTS} attempts") from last
