@@ -7,27 +7,25 @@ reads the former and replaces the latter; generation, loss, clipping, optimiser 
 
 from __future__ import annotations
 
-import json
 import logging
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, cast
 
-import numpy as np
 import torch
 from accelerate.utils import gather_object
 from trl import GRPOConfig, GRPOTrainer
 
 import advshape
 from advshape.adapters.trl_metrics import binary_metrics, real_metrics
-from advshape.adapters.trl_options import check_real, objective_warnings
+from advshape.adapters.trl_options import objective_warnings
 from advshape.adapters.trl_rewards import combine_rewards
+from advshape.adapters.trl_rule import TrainersRule, advantages_per_rollout
 from advshape.adapters.trl_skip import SkipZeroAdvantages
+from advshape.adapters.trl_state import CheckpointedState
 from advshape.errors import AdvshapeError
 from advshape.history import PromptHistory
 from advshape.layer_cake import Bounds
-from advshape.surrogate import Surrogate
 from advshape.table import AdvantageEstimator, AdvantageTable
 
 __all__ = [
@@ -40,14 +38,13 @@ __all__ = [
 ]
 
 logger = logging.getLogger("advshape")
-HISTORY_FILE = "prompt_history.json"  # in every checkpoint of a run with history=
 
 
 class ObjectiveWarning(UserWarning):
     """A trainer option makes the run optimise something else than the surrogate of its estimator."""
 
 
-class SurrogateMixin:
+class SurrogateMixin(TrainersRule, CheckpointedState):
     """Gives a `GRPOTrainer`, or a subclass that keeps its advantage seam, the advantages of an estimator.
 
     `class MyTrainer(SurrogateMixin, MyGRPOTrainer): ...` (the mixin stands first).
@@ -100,7 +97,6 @@ class SurrogateMixin:
     reward_weights: Any
     state: Any
     _calculate_rewards: Any
-    _get_output_dir: Any
     _logs: Any
     _metrics: Any
 
@@ -147,50 +143,6 @@ class SurrogateMixin:
             "them), an AdvantageEstimator, an AdvantageTable or a function from (groups, n) rewards to advantages"
         )
 
-    def _check(self, config: Any) -> None:
-        if config.multi_objective_aggregation != "sum_then_normalize":
-            raise AdvshapeError(
-                f"multi_objective_aggregation={config.multi_objective_aggregation!r} would have no effect, "
-                "since the estimator replaces TRL's normalisation; use 'sum_then_normalize'"
-            )
-        if config.reward_weights is not None and not any(config.reward_weights):
-            raise AdvshapeError(f"reward_weights={config.reward_weights}: all 0; at least one must judge")
-        n, smallest = config.num_generations, self._smallest_n()
-        if not self._serves(n):
-            need = "exactly" if self._fixed() else "at least"
-            name = getattr(self.estimator, "name", "the table" if self._fixed() else "the advantage function")
-            raise AdvshapeError(
-                f"{name} needs {need} {smallest} rollouts per prompt, got num_generations={n}; set "
-                f"num_generations={smallest}{'' if self._fixed() else ' or more'} or choose another estimator"
-            )
-
-    def _checked_bounds(self, config: Any, bounds: Any) -> Bounds:
-        """The bounds as float32 has them, like the rewards; every group size that can occur is checked."""
-        largest = max(config.num_generations, getattr(config, "num_generations_eval", None) or 0)
-        first = self._smallest_n()
-        check_real(self.estimator, self.real, bounds, [first] if self._fixed() else range(first, largest + 1))
-        if self.history is not None:
-            if not isinstance(self.history, PromptHistory):
-                raise AdvshapeError(f"history={self.history!r}: give a PromptHistory")
-            if self.real is not None:
-                raise AdvshapeError("history= counts right answers, real rewards have none; leave one of them out")
-            if callable(self.estimator):
-                raise AdvshapeError("history= needs an estimator or a table, got a function: it has no known weights")
-        low, high = bounds or (None, None)
-        return tuple(None if b is None else float(np.float32(b)) for b in (low, high))  # type: ignore[return-value]
-
-    def _fixed(self) -> bool:
-        return isinstance(self.estimator, AdvantageTable)
-
-    def _smallest_n(self) -> int:
-        if self.estimator is None:
-            return 1
-        return int(self.estimator.n if self._fixed() else getattr(self.estimator, "smallest_n", 2))
-
-    def _serves(self, n: Any) -> Any:
-        """Has the estimator advantages for n judged rollouts? n: int or tensor."""
-        return n == self._smallest_n() if self._fixed() else n >= self._smallest_n()
-
     def group_advantages(self, rewards: torch.Tensor, prompts: Sequence[Mapping[str, Any]]) -> torch.Tensor:
         """The advantages of all groups of a generation batch: the hook to override.
 
@@ -207,60 +159,6 @@ class SurrogateMixin:
             trainer multiplies a group's by n / n_judged, because TRL's loss divides by all rollouts.
         """
         return self._by_rule(self.estimator, rewards, prompts)
-
-    def _by_rule(self, rule: Any, rewards: torch.Tensor, prompts: Sequence[Mapping[str, Any]]) -> torch.Tensor:
-        if isinstance(rule, (AdvantageEstimator, AdvantageTable)):
-            options: dict[str, Any] = {"too_small": "zero"}
-            if self.real is not None:
-                options |= {"real": self.real, "bounds": self.bounds}
-            if self.history is not None and self.history_baseline:
-                options["history"] = self.history.prior(self.prompt_ids(prompts))
-            return advshape.advantages(rewards, rule, **options)
-        found = _checked(rule(rewards), rewards)
-        usable = self._serves((~torch.isnan(rewards)).sum(dim=1, keepdim=True))
-        return torch.where(usable, found, 0.0)
-
-    def prompt_ids(self, prompts: Sequence[Mapping[str, Any]]) -> list[str | int]:
-        """What `history` knows each prompt by: its row's `history_key`, chat messages as JSON."""
-        values = [row[self.history_key] for row in prompts]
-        return [v if isinstance(v, str | int) else json.dumps(v, sort_keys=True) for v in values]
-
-    def surrogate_values(self, n: int) -> list[float] | None:
-        """The surrogate's value for a prompt of which c = 0..n of n judged rollouts are right.
-
-        Where F' is a polynomial of degree below n, the unbiased estimate of F(rho): F(0) plus the partial sums of
-        the Bernstein coefficients of F' in degree n - 1, divided by n (for Pass@K the unbiased pass@k). Else the
-        plug-in F(rho-hat) at rho-hat = (c + 1/2) / (n + 1), which is finite where F(0) or F(1) is not. Not
-        scaled: `scaled()` leaves an estimator's surrogate as it is. A table, or an estimator that names no
-        surrogate, counts as what it maximises exactly with n rollouts, F_n with F_n(0) = 0.
-
-        Returns:
-            n + 1 values, or None where the advantages come from a function or the estimator does not serve n.
-        """
-        return self._values_of(self.estimator, n)
-
-    def _values_of(self, rule: Any, n: int) -> list[float] | None:
-        if (rule, n) not in self._surrogates:
-            self._surrogates[rule, n] = self._values(rule, n) if n > 0 and self._serves(n) else None
-        return self._surrogates[rule, n]
-
-    def _values_by_prompt(self, judged: list[int]) -> list[list[float] | None]:
-        """`surrogate_values` of each prompt of a batch, by its number of judged rollouts."""
-        return [self.surrogate_values(n) for n in judged]
-
-    def _values(self, rule: Any, n: int) -> list[float] | None:
-        surrogate: Surrogate
-        if not isinstance(rule, (AdvantageEstimator, AdvantageTable)):
-            return None
-        if isinstance(rule, AdvantageTable):
-            surrogate = rule.surrogate()
-        else:
-            surrogate = rule.surrogate or rule.table(n).surrogate()
-        slopes = surrogate.bernstein(n - 1)
-        if slopes is None:
-            return cast(list[float], surrogate.value((np.arange(n + 1) + 0.5) / (n + 1)).tolist())
-        partial = np.concatenate([[0.0], np.cumsum(slopes)]) / n
-        return cast(list[float], (surrogate.value(0.0) + partial).tolist())
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         calculate = self._calculate_rewards
@@ -291,7 +189,7 @@ class SurrogateMixin:
         groups = rewards.view(-1, n)
         prompts = self._prompts(inputs, n)
         if self._serves(n):
-            advantages = _per_rollout(self.group_advantages(groups.clone(), prompts), groups)
+            advantages = advantages_per_rollout(self.group_advantages(groups.clone(), prompts), groups)
         else:  # only in evaluation, where nothing is trained
             advantages = torch.zeros_like(groups)
         self._put(output, advantages.flatten().to(output["advantages"]), len(inputs))
@@ -305,25 +203,6 @@ class SurrogateMixin:
         for name, value in metrics.items():
             self._metrics[mode][f"advshape/{name}"].append(value)
         return metrics
-
-    def _stateful(self) -> dict[str, tuple[Callable[[], Any], Callable[[Any], None]]]:
-        """What a checkpoint holds besides TRL's: file name -> (its state for JSON, how to take one back)."""
-        return {} if self.history is None else {HISTORY_FILE: (self.history.state_dict, self.history.load_state_dict)}
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        cast(Any, super())._save_checkpoint(model, trial)
-        folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
-        for name, (state, _) in self._stateful().items() if self.args.should_save else ():
-            (folder / name).write_text(json.dumps(state()), encoding="utf-8")
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        cast(Any, super())._load_optimizer_and_scheduler(checkpoint)
-        for name, (_, load) in self._stateful().items() if checkpoint is not None else ():
-            path = Path(cast(str, checkpoint)) / name
-            if not path.is_file():
-                what = "history=" if name == HISTORY_FILE else Path(name).stem.replace("_", " ")
-                raise AdvshapeError(f"{checkpoint} holds no {name}: the run had no {what}; leave it out")
-            load(json.loads(path.read_text(encoding="utf-8")))
 
     def _prompts(self, inputs: list[dict[str, Any]], n: int) -> list[dict[str, Any]]:
         """The first row of each group of the whole batch; a group may lie on several processes."""
@@ -369,30 +248,6 @@ class SurrogateMixin:
                 *(count, prompts, self._smallest_n()),
             )
         self._said_too_small = True
-
-
-def _checked(advantages: Any, rewards: torch.Tensor) -> torch.Tensor:
-    if not isinstance(advantages, torch.Tensor) or advantages.shape != rewards.shape:
-        seen = f"shape {tuple(advantages.shape)}" if hasattr(advantages, "shape") else ""
-        raise AdvshapeError(
-            f"advantages are a {type(advantages).__name__} {seen}, rewards a tensor of shape {tuple(rewards.shape)}; "
-            "return a tensor of that shape"
-        )
-    return advantages
-
-
-def _per_rollout(advantages: Any, rewards: torch.Tensor) -> torch.Tensor:
-    """(P, n) advantages as the loss needs them: 0 where not judged, each group times n / n_judged."""
-    judged = ~torch.isnan(rewards)
-    used = torch.where(judged, _checked(advantages, rewards).detach().to(rewards), 0.0)
-    wild = ~torch.isfinite(used).all(dim=1)
-    if bool(wild.any()):
-        group = int(wild.nonzero()[0])
-        raise AdvshapeError(
-            f"the advantages of group {group} are {used[group].tolist()} for the rewards "
-            f"{rewards[group].tolist()}; they must be finite wherever the reward is not NaN"
-        )
-    return used * (rewards.shape[1] / judged.sum(dim=1, keepdim=True).clamp(min=1))
 
 
 class SurrogateGRPOTrainer(SurrogateMixin, SkipZeroAdvantages, GRPOTrainer):  # type: ignore[misc]
