@@ -99,6 +99,8 @@ def test_killed_in_the_second_epoch(whole, tmp_path):
     assert main(["train", "--resume", str(path), "--quiet"]) == 0
     assert result(path) == whole
     assert RunDirectory(path).summary()["training"]["sittings"] == 2
+    kept = sorted(found.name for found in RunDirectory(path).checkpoints.iterdir())
+    assert kept == ["checkpoint-16", "checkpoint-18"], "save_total_limit=2, of both sittings together"
 
 
 def test_a_partial_checkpoint_is_never_picked(whole, tmp_path, capsys):

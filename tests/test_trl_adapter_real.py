@@ -15,7 +15,8 @@ import torch
 from trl import GRPOTrainer
 
 import advshape as adv
-from advshape.adapters.trl import HISTORY_FILE, SurrogateGRPOTrainer, combine_rewards
+from advshape.adapters.trl import SurrogateGRPOTrainer, combine_rewards
+from advshape.adapters.trl_state import HISTORY_FILE
 from advshape.adapters.trl_metrics import stacked_value
 
 _h = runpy.run_path(str(Path(__file__).with_name("test_trl_adapter.py")))
