@@ -64,6 +64,10 @@ def by_place(token_level_rewards, response_mask, index, **_):
 def by_length(token_level_rewards, response_mask, **_):
     return token_level_rewards.sum(-1)[:, None] * response_mask / response_mask.sum(-1, keepdim=True), None
 
+def by_all_tokens(token_level_rewards, response_mask, **_):
+    scores, lengths = token_level_rewards.sum(-1), response_mask.sum(-1)
+    return (scores - (scores * lengths).sum() / lengths.sum())[:, None] * response_mask, None
+
 def by_token(token_level_rewards, response_mask, **_):
     return token_level_rewards, None
 
@@ -141,6 +145,14 @@ def test_what_the_function_also_takes_reaches_it(rules):
 def test_what_only_the_signature_shows(rules, function, n, kinds):
     found = probe(load(f"{rules}:{function}", "verl"), n)
     assert {finding.kind for finding in found.findings} == kinds
+
+
+@pytest.mark.parametrize("function", ["by_length", "by_all_tokens"])
+def test_the_example_of_unequal_lengths_can_be_run_as_it_stands(rules, function):
+    target = load(f"{rules}:{function}", "verl")
+    (found,) = [f for f in probe(target, 4).findings if f.kind == "lengths"]
+    rewards, lengths = (np.array([row]) for row in found.rewards)
+    np.testing.assert_allclose(target.rule.sized(rewards, lengths.astype(int))[0], found.advantages[0])
 
 
 def test_examination(rules):

@@ -94,16 +94,16 @@ def _lengths(rule: Call, n: int) -> adv.Finding | None:
         return None
     rewards = staircase(min(n, 4))
     lengths = np.random.default_rng(0).integers(1, 10, size=rewards.shape)
-    even, uneven = rule.sized(rewards, np.full_like(lengths, 5)), rule.sized(rewards, lengths)
-    rows = np.flatnonzero(np.abs(even - uneven).max(1) > 1e-5 * (np.abs(even).max() or 1.0))
-    if not len(rows):
-        return None
-    row = int(rows[0])
-    text = (
-        f"advantages follow the lengths of the responses: {_shown(rewards[row])} gives {_shown(even[row])} with equal "
-        f"lengths, and {_shown(uneven[row])} with {lengths[row].tolist()} tokens"
-    )
-    return adv.Finding("lengths", text, (_plain(rewards[row]), _plain(lengths[row])), (_plain(uneven[row]),))
+    for row in range(len(rewards)):  # each group as a batch of its own, so that the example can be run as it stands
+        group, sizes = rewards[row : row + 1], lengths[row : row + 1]
+        even, uneven = rule.sized(group, np.full_like(sizes, 5))[0], rule.sized(group, sizes)[0]
+        if np.abs(even - uneven).max() > 1e-5 * (np.abs(even).max() or 1.0):
+            text = (
+                f"advantages follow the lengths of the responses: {_shown(group)} gives {_shown(even)} with equal "
+                f"lengths, and {_shown(uneven)} with {sizes[0].tolist()} tokens"
+            )
+            return adv.Finding("lengths", text, (_plain(group), _plain(sizes)), (_plain(uneven),))
+    return None
 
 
 def _tokens(rule: Call, n: int) -> adv.Finding | None:
@@ -169,4 +169,4 @@ def _plain(values: Any) -> tuple[float, ...]:
 
 
 def _shown(values: Rows) -> str:
-    return "[" + ", ".join(f"{v:.4g}" for v in values) + "]"
+    return "[" + ", ".join(f"{v:.4g}" for v in np.ravel(values)) + "]"
