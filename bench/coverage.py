@@ -112,6 +112,15 @@ HELD_OUT = (
     Population("clusters of 4, Beta(4, .5)", *clustered(4, 0.5, 4, 0.9), cluster=4),
 )
 
+PAIRED_HELD_OUT = (
+    Population("Beta(.5, .5)", *beta(0.5, 0.5)),
+    Population("Beta(2, 1)", *beta(2, 1)),
+    Population("Beta(.05, .5)", *beta(0.05, 0.5)),
+    Population("60 % uniform, 40 % .99", *mixture((0.6, beta(1, 1)), (0.4, point(0.99)))),
+    Population("clusters of 3, Beta(.4, 1)", *clustered(0.4, 1, 3, 0.8), cluster=3),
+)
+"""For paired differences, whose one constant was set while looking at `HELD_OUT`."""
+
 
 def cells(
     replicates: int, seed: int, populations: Sequence[Population], sizes: Sequence[int]
@@ -312,12 +321,14 @@ def main() -> int:
 
 
 def held_out(replicates: int, seed: int) -> int:
-    """Cells and paired differences of populations and M that no constant was set on; nothing is written."""
-    sizes = (50, 200)
+    """Cells of populations and M that no constant was set on, and paired differences; nothing is written."""
+    sizes: tuple[int, ...] = (50, 200)
     rows = list(cells(replicates, seed, HELD_OUT, sizes))
     print(summary(rows))
     failed = report_cells(rows)
     report_differences(list(difference_coverage(min(replicates, 2000), seed, HELD_OUT, sizes)), sizes)
+    sizes = (40, 75, 150)
+    report_differences(list(difference_coverage(min(replicates, 2000), seed + 1, PAIRED_HELD_OUT, sizes)), sizes)
     return 1 if failed else 0
 
 
@@ -326,6 +337,8 @@ def report_differences(found: list[tuple[str, str, int, int, int, float]], sizes
     for key in dict.fromkeys(row[:2] for row in found):
         spans = [[100 * row[5] for row in found if row[:2] == key and row[2] == prompts] for prompts in sizes]
         print(f"| {key[0]} | {key[1]} |" + " |".join(f" {min(s):.1f} – {max(s):.1f}" for s in spans) + " |")
+    shares = [row[5] for row in found]
+    print(f"{len(found)} cells: {sum(s < 0.93 for s in shares)} below 93 %, {sum(s > 0.99 for s in shares)} above 99 %")
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:

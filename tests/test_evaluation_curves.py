@@ -4,7 +4,9 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.optimize import minimize_scalar
+from scipy.special import xlogy
+from scipy.stats import binom, binomtest
 
 from advshape.errors import AdvshapeError
 from advshape.evaluation.curves import Counts, PassCurve, paired_difference, pass_bounds, pass_curve
@@ -133,6 +135,41 @@ def test_difference_without_change_has_width():
     assert (change.difference == 0).all()
     assert (change.high > 0.02).all()
     assert difference_interval(np.zeros((40, 1)), 0.99).high > change.high[0]
+
+
+@pytest.mark.parametrize(("gains", "losses", "same"), [(20, 10, 70), (9, 0, 50), (3, 1, 30), (0, 4, 26), (5, 5, 0)])
+def test_the_ends_of_a_difference_solve_the_score_equation(gains, losses, same):
+    """Oracle: the most likely 0/1 pairs with that difference, by a search over the likelihood itself."""
+    differences = np.array([1.0] * gains + [-1.0] * losses + [0.0] * same)[:, None]
+    interval, m, pairs = difference_interval(differences, 0.9), differences.mean(), len(differences)
+    for x in (interval.low[0], interval.high[0]):
+
+        def cost(lost, x=x):
+            return -(xlogy(gains, lost + x) + xlogy(losses, lost) + xlogy(same, 1 - 2 * lost - x))
+
+        lost = minimize_scalar(cost, bounds=(max(0, -x), (1 - x) / 2), method="bounded", options={"xatol": 1e-12}).x
+        variance = (2 * lost + x - x**2) / (pairs - 1)  # one less, from the variance of a sample
+        assert abs(m - x) == pytest.approx(t_quantile(0.9, pairs - 1) * np.sqrt(variance), rel=2e-4)
+    mirrored = difference_interval(-differences, 0.9)
+    np.testing.assert_allclose([mirrored.low, mirrored.high], [-interval.high, -interval.low], rtol=1e-9)
+
+
+@pytest.mark.parametrize("prompts", [30, 100, 200])
+def test_coverage_of_a_change_that_only_solves_prompts(prompts):
+    """Enumeration: gains ~ Bin(M, x), every x from 0.1 % to 50 %. Student's t reaches 3 % here."""
+    gains, rates = np.arange(prompts + 1), np.arange(1, 501) / 1000
+    interval = difference_interval((np.arange(prompts)[:, None] < gains).astype(float))
+    held = (interval.low <= rates[:, None]) & (rates[:, None] <= interval.high)
+    assert (binom.pmf(gains, prompts, rates[:, None]) * held).sum(axis=1).min() >= 0.93
+
+
+def test_a_difference_stays_within_its_range():
+    rng = np.random.default_rng(1)
+    interval = difference_interval(rng.choice([-1, -0.5, 0, 0.5, 1], (12, 300), p=[0.05, 0.05, 0.2, 0.1, 0.6]))
+    assert (interval.low >= -1).all()
+    assert (interval.high <= 1).all()
+    assert (interval.low < interval.mean).all()
+    assert (interval.mean <= interval.high).all()
 
 
 def test_curve_survives_json():

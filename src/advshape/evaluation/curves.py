@@ -187,7 +187,7 @@ class PairedDifference:
     confidence: float
     prompts: int
     left_out: int = 0
-    method: str = "Student's t over prompts, with one pseudo-pair"
+    method: str = "Tango's score interval, effective sample size over prompts"
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists and numbers."""

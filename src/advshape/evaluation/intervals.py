@@ -34,8 +34,10 @@ FEW = 10
 FEW_CLUSTERS = 0.8
 """Clusters unlike the others, in all, below which prompts of a cluster are taken to go together."""
 
-UNSEEN = 0.75
-"""Size of a difference that a prompt not among those seen may have."""
+FEW_CHANGES = 5
+"""Gains and losses, in prompts, below which the variance of differences is not trusted."""
+HALVINGS = 40
+"""Of the range of a difference, in the search for the end of an interval."""
 
 
 class Interval(NamedTuple):
@@ -145,30 +147,53 @@ def simultaneous_confidence(
 def difference_interval(
     differences: Floats, confidence: float = 0.95, clusters: NDArray[np.int64] | None = None
 ) -> Interval:
-    """Student's t for paired differences with one pseudo-pair more on each side.
+    """Tango's score interval for paired differences, with the effective sample size of their variance.
 
-    The two pseudo-prompts (with clusters: pseudo-clusters of mean size) differ by plus and minus the largest
-    difference seen (at least 3/4; 1 where all are 0), half weight each: without them the interval has no width
-    when no prompt changed, and is too short when few did. A mean that is carried by large changes of fewer than
-    about two prompts in M can still hide from it.
+    With a and b the means of the positive and of the negative parts (both >= 0), m = a - b and standard error s,
+    N = (a + b - m^2) / s^2 pairs of 0/1 outcomes would be as uncertain. Each end solves the score equation
+    |m - x| = q sqrt(V(x) / N) with Student's quantile q; V(x) is the variance at the difference x of 0/1 pairs whose
+    share of losses is most likely given x. Where the changes, gains and losses, amount to fewer than 5 prompts (or
+    clusters) in all, s is hardly known, and N is no larger than their number.
+
+    The interval has a width where no prompt changed, and is not symmetric: it is longer towards larger differences.
 
     Args:
         differences: (M, K), each in [-1, 1], second evaluation minus first.
         confidence: nominal coverage, in (0, 1).
         clusters: (M,) integer labels of related prompts; None: all prompts are independent.
 
-    Source: the idea is Agresti & Min 2005, for paired 0/1 outcomes.
+    Source: Tango 1998 for 0/1 pairs; the effective size as in `mean_interval`. Coverage, measured: docs/evaluation.md.
 
     >>> difference_interval(np.zeros((10, 1))).high.round(2)
-    array([0.23])
+    array([0.34])
     """
     check_confidence(confidence)
     mean, error, units = _mean_and_error(differences, clusters)
-    sums = differences if clusters is None else cluster_sums(differences, clusters)
-    largest = np.abs(sums).max(axis=0) * units / len(differences)
-    largest = np.where(largest > 0, np.maximum(largest, UNSEEN), 1.0)
-    half = t_quantile(confidence, units - 1) * np.sqrt(error**2 + (largest / units) ** 2)
-    return Interval(mean, np.maximum(mean - half, -1), np.minimum(mean + half, 1))
+    gain, loss = (np.maximum(part, 0).mean(axis=0) for part in (differences, -differences))
+    spread = gain + loss - mean**2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        size = np.where((error > 0) & (spread > TINY), spread / error**2, units)
+    size = np.where(units * (gain + loss) < FEW_CHANGES, np.minimum(size, units), size)
+    q = t_quantile(confidence, units - 1)
+    return Interval(mean, -_score_end(loss, gain, size, q), _score_end(gain, loss, size, q))
+
+
+def _score_end(gain: Floats, loss: Floats, size: Floats, q: float) -> Floats:
+    """Upper end of the score interval, by bisection; the lower end is that of the reverse difference."""
+    mean = gain - loss
+    low, high = mean, np.ones_like(mean)
+    for _ in range(HALVINGS):
+        x = (low + high) / 2
+        inside = size * (x - mean) ** 2 <= q**2 * _score_variance(gain, loss, x)
+        low, high = np.where(inside, x, low), np.where(inside, high, x)
+    return high
+
+
+def _score_variance(gain: Floats, loss: Floats, x: Floats) -> Floats:
+    """Variance of a 0/1 pair at the difference x, from the most likely share of losses (Tango 1998, equation 5)."""
+    b = (2 - gain + loss) * x - gain - loss
+    losses = (np.sqrt(np.maximum(b**2 + 8 * loss * x * (1 - x), 0)) - b) / 4
+    return np.maximum(2 * losses + x * (1 - x), 0)
 
 
 def unpaired_interval(first: Interval, second: Interval) -> Interval:
