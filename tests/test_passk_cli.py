@@ -89,6 +89,22 @@ def test_max_at_k(capsys):
     assert (rows["2"][1], rows["2"][4]) == ("0.625", "0.250")
 
 
+def test_intervals_of_rewards_stay_in_their_range(capsys, tmp_path):
+    """Reduction: rewards of -1 and 1 are 0/1 rewards on another scale, with the same interval."""
+    table = tmp_path / "r.csv"
+    table.write_text("p,r\n" + "".join(f"{p},{1 if i < c else -1}\n" for p, c in zip("abcd", (0, 0, 1, 3), strict=True)
+                                       for i in range(4)))  # fmt: skip
+    named = (table, "--prompt-column", "p", "--correct-column", "r", "--threshold", "0", "--json")
+    (row,) = json.loads(passk(capsys, *named, "--measure", "pass,all,max,min")[1])
+    for measure, rate in (("max@k", "pass@k"), ("min@k", "pass^k")):
+        for end in ("low", "values", "high"):
+            assert row["curves"][measure][end] == pytest.approx([2 * x - 1 for x in row["curves"][rate][end]])
+    table.write_text("p,r\na,2.5\na,2.5\nb,2.5\nb,2.5\n")
+    text = passk(capsys, table, "--prompt-column", "p", "--correct-column", "r", "--measure", "max")[1]
+    assert "interval: none: all rewards are alike" in text
+    assert text.count("2.500") == 2
+
+
 def test_one_prompt_has_no_interval(capsys, tmp_path):
     (tmp_path / "c.csv").write_text("prompt,n,correct\na,4,1\n")
     code, out, _ = passk(capsys, tmp_path / "c.csv")

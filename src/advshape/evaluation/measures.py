@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from advshape.errors import AdvshapeError
 from advshape.evaluation.curves import WILSON, PassCurve
-from advshape.evaluation.intervals import mean_interval, t_quantile
+from advshape.evaluation.intervals import Interval, mean_interval
 from advshape.passk import maj_at_k, max_at_k, min_at_k, pass_at_k, pass_hat_k
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ MEASURES: Mapping[str, tuple[str, str]] = {
 def measure_curve(log: CountedLog, measure: str, ks: NDArray[np.int64], confidence: float = 0.95) -> PassCurve:
     """The mean of one measure over prompts, with its interval at each k.
 
-    Rates have Wilson's interval with the effective sample size, real rewards, which have no bounds, Student's t.
+    Rates have Wilson's interval with the effective sample size. Real rewards have the same one on the range of the
+    rewards in the log: it stays inside, which Student's t does not. Where all rewards are alike there is none.
 
     Args:
         log: from `read_log`, with this measure among its options.
@@ -49,12 +50,23 @@ def measure_curve(log: CountedLog, measure: str, ks: NDArray[np.int64], confiden
         method = "none: an interval over prompts needs 2 of them"
         return PassCurve(ks, values[0], none, none, method, confidence, 1, log.counts.n, left_out)
     if measure in ("max", "min"):
-        mean, method = values.mean(axis=0), "Student's t over prompts"
-        half = t_quantile(confidence, len(values) - 1) * values.std(axis=0, ddof=1) / np.sqrt(len(values))
-        low, high = mean - half, mean + half
+        mean, low, high = _within_range(values, log, confidence)
+        method = "none: all rewards are alike" if np.isnan(low).all() else WILSON + ", on the range of the rewards"
     else:
         (mean, low, high), method = mean_interval(values, confidence), WILSON
     return PassCurve(ks, mean, low, high, method, confidence, len(values), log.counts.n, left_out)
+
+
+def _within_range(values: Floats, log: CountedLog, confidence: float) -> Interval:
+    """`mean_interval` of rewards, (M, K), with the smallest and the largest one of the log at 0 and 1."""
+    assert log.rewards is not None
+    rewards = [np.frombuffer(prompt) for prompt in log.rewards if len(prompt)]
+    least, most = min(prompt.min() for prompt in rewards), max(prompt.max() for prompt in rewards)
+    if least == most:
+        none = np.full(values.shape[1], np.nan)
+        return Interval(values.mean(axis=0), none, none)
+    unit = mean_interval(np.clip((values - least) / (most - least), 0, 1), confidence)
+    return Interval(values.mean(axis=0), *(least + (most - least) * end for end in (unit.low, unit.high)))
 
 
 def _values(log: CountedLog, measure: str, ks: NDArray[np.int64]) -> Floats:
