@@ -88,7 +88,7 @@ def test_functions_are_integrated_and_said_so():
         (["--positive", "min(rho, 0.5)", "--negative", "0"], "min has a kink"),
         (["--positive", "1/(rho-0.5)", "--negative", "0"], "undefined at rho = 0.5"),
         (["--positive", "lam*rho", "--negative", "0"], "unknown name 'lam'"),
-        (["--positive", "rho", "--negative", "0", "-n", "0"], "n >= 1"),
+        (["--positive", "rho", "--negative", "0", "-n", "0"], "from 1 to 1024, got n=0"),
     ],
 )
 def test_wrong_usage(capsys, words, message):
