@@ -137,6 +137,16 @@ def test_crossing_of_known_curves():
     assert (back.k, back.low, back.high, back.ahead) == (found.k, found.low, found.high, "below")
 
 
+def test_blocks_of_resamples_change_no_crossing(monkeypatch):
+    rng = np.random.default_rng(4)
+    rho = rng.beta(0.6, 0.8, 80)
+    both = [counts(rng.binomial(16, p), 16) for p in (rho, rho**1.5 / (rho**1.5 + (1 - rho) ** 1.5))]
+    whole = crossing(*both, resamples=300)
+    assert whole is not None
+    monkeypatch.setattr("advshape.evaluation.crossing.BLOCK", 100)
+    assert crossing(*both, resamples=300) == whole
+
+
 def test_no_crossing_and_open_ends():
     low, high = counts([1, 0, 2, 0] * 10, 8), counts([4, 3, 5, 6] * 10, 8)
     assert crossing(low, high) is None

@@ -20,6 +20,8 @@ __all__ = ["Crossing", "crossing"]
 
 FINE = 64
 """All whole k up to here are looked at; beyond, 16 in each doubling."""
+BLOCK = 2_000_000
+"""Weights drawn at once."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,13 @@ def crossing(
         return None
     sums = differences if clusters is None else cluster_sums(differences, clusters)
     kinds, times = np.unique(sums, axis=0, return_counts=True)  # alike prompts are drawn together
-    weights = np.random.default_rng(seed).multinomial(len(sums), times / len(sums), size=resamples)
-    start = float(np.sign(mean[0]))
-    found = np.array([_sign_change(row * start, ks) for row in weights @ kinds])
+    rng, start = np.random.default_rng(seed), float(np.sign(mean[0]))
+    found = np.empty(resamples)
+    block = max(1, BLOCK // len(kinds))  # bounds the memory; the draws are the same
+    for first_row in range(0, resamples, block):
+        rows = slice(first_row, min(first_row + block, resamples))
+        weights = rng.multinomial(len(sums), times / len(sums), size=rows.stop - rows.start)
+        found[rows] = [_sign_change(row * start, ks) for row in weights @ kinds]
     tail = (1 - confidence) / 2
     reversed_ = np.isnan(found)
     low = np.quantile(np.where(reversed_, 0, found), tail, method="lower")
