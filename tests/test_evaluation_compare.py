@@ -139,8 +139,7 @@ def test_crossing_of_known_curves():
 
 def test_blocks_of_resamples_change_no_crossing(monkeypatch):
     rng = np.random.default_rng(4)
-    rho = rng.beta(0.6, 0.8, 80)
-    both = [counts(rng.binomial(16, p), 16) for p in (rho, rho**1.5 / (rho**1.5 + (1 - rho) ** 1.5))]
+    both = [counts([16, 0] * 40, 16), counts(rng.binomial(16, 0.2, 80), 16)]
     whole = crossing(*both, resamples=300)
     assert whole is not None
     monkeypatch.setattr("advshape.evaluation.crossing.BLOCK", 100)
