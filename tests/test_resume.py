@@ -1,5 +1,6 @@
 """Recovery: a run that is killed and resumed ends with the bits of the run that was never stopped."""
 
+import json
 import os
 import random
 import shutil
@@ -7,10 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("trl")
+import advshape
 from advshape.cli import main
 from advshape.training.rundir import RunDirectory, read_jsonl
 
@@ -139,6 +142,71 @@ def test_full_disk_keeps_the_last_checkpoint(tmp_path, capsys, monkeypatch):
     monkeypatch.undo()
     assert main(["train", "--resume", str(path), "--quiet"]) == 0
     assert RunDirectory(path).summary()["status"] == "done"
+
+
+def stopped_after(path, step):
+    """Make a finished run one that was killed between the checkpoint of this step and its last model."""
+    run = RunDirectory(path)
+    for checkpoint, number in run.whole_checkpoints():
+        if number > step:
+            shutil.rmtree(checkpoint)
+    for folder in (run.model, run.adapter):
+        shutil.rmtree(folder, ignore_errors=True)
+    for file in [run.report, *run.evaluation.glob("after*")]:
+        file.unlink()
+    summary = {key: value for key, value in run.summary().items() if key not in ("after", "change")}
+    summary["training"]["finished"] = False
+    (path / "summary.json").write_text(json.dumps({**summary, "status": "training"}))
+    return run
+
+
+SHORT = ["trainer.max_steps=4", "trainer.save_steps=2", "trainer.lr_scheduler_type=constant"]
+LORA = "model.lora={r=4, target_modules='all-linear'}"
+
+
+@pytest.mark.parametrize("more", [(), (LORA,)], ids=["all weights", "lora"])
+def test_resumed_at_its_last_step_nothing_is_trained(tmp_path, capsys, more):
+    """Parity with a run that ended there, also where the stopped one was to go further."""
+    assert main(words(tmp_path / "ended", *SHORT, *more)) == 0
+    assert main(words(tmp_path / "longer", *SHORT, "trainer.max_steps=6", *more)) == 0
+    assert result(tmp_path / "longer")[2] != result(tmp_path / "ended")[2]
+    run = stopped_after(tmp_path / "longer", 4)
+    written = run.recipe.read_text()
+    run.recipe.write_text(written.replace("max_steps = 6", "max_steps = 3"))
+    assert main(["train", "--resume", str(run.path), "--quiet"]) == 2
+    assert "checkpoint-4 is of step 4, and trainer.max_steps = 3" in capsys.readouterr().err
+    run.recipe.write_text(written.replace("max_steps = 6", "max_steps = 4"))
+    assert main(["train", "--resume", str(run.path), "--quiet"]) == 0
+    assert result(run.path) == result(tmp_path / "ended")
+    assert run.summary()["training"]["steps"] == 4
+
+
+def resumed_from(clone, path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(clone)}
+    subprocess.run([sys.executable, "-m", "advshape", "train", "--resume", str(path), "--quiet"], env=environment,
+                   check=True, capture_output=True)  # fmt: skip
+
+
+def test_resumed_from_another_place_no_rollout_is_sampled_twice(tmp_path):
+    """The package and the run lie elsewhere now; then the verifier's source has changed as well."""
+    assert main(words(tmp_path / "first", *SHORT)) == 0
+    wanted = result(tmp_path / "first")
+    clone = tmp_path / "clone"
+    shutil.copytree(Path(advshape.__file__).parent, clone / "advshape", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(tmp_path / "first", tmp_path / "moved")
+    stopped_after(tmp_path / "moved", 4)
+    resumed_from(clone, tmp_path / "moved")
+    assert result(tmp_path / "moved") == wanted
+    run = stopped_after(tmp_path / "moved", 4)
+    with (clone / "advshape" / "tasks" / "countdown.py").open("a") as source:
+        source.write("# another version\n")
+    resumed_from(clone, run.path)
+    lines = [json.loads(line) for line in (run.evaluation / "before.jsonl").read_text().splitlines()]
+    first, again = lines[:25], lines[25:]  # a line of settings and 3 * 8 rollouts
+    assert [line.pop("settings") != old.pop("settings") for line, old in zip(again, first, strict=True)] == [True] * 25
+    assert again[1:] == first[1:], "the same texts, judged again"
+    assert "24 of them were judged again" in run.summary()["before"]["notes"][-1]
+    assert run.summary()["before"]["curve"] == wanted[4][0]
 
 
 KILLED = {}  # seed -> what the run was doing at each kill

@@ -50,7 +50,7 @@ def choose(directory: RunDirectory, recipe: Recipe) -> tuple[tuple[Path, int] | 
     """((checkpoint, step), what to tell): the newest whole checkpoint; None where the run has none.
 
     Raises ``AdvshapeError`` when all are damaged, or when the checkpoint was made by another recipe, with the entries
-    that differ. Entries under ``FREE`` may differ.
+    that differ. Entries under ``FREE`` may differ, but ``max_steps`` not fall below the checkpoint's step.
     """
     told: list[str] = []
     found = directory.whole_checkpoints()
@@ -65,6 +65,7 @@ def choose(directory: RunDirectory, recipe: Recipe) -> tuple[tuple[Path, int] | 
                 "start another run (advshape train RECIPE --out DIR)"
             )
         told += [f"changed since {path.name}: {change}" for change in changes]
+        _check_step(path, step, recipe)
         if len(found) > 1 and path != found[0][0]:
             told.append(f"going on from {path.name}")
         return (path, step), tuple(told)
@@ -91,6 +92,16 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any], place: str = ""
 def _against(folder: Path, recipe: Recipe) -> Iterator[str]:
     if (folder / RECIPE).is_file():
         yield from differences(load_recipe(folder / RECIPE).tables(), recipe.tables())
+
+
+def _check_step(folder: Path, step: int, recipe: Recipe) -> None:
+    """Raise where the run has gone further than the recipe now says; at that very step nothing is left to train."""
+    last = recipe.trainer.get("max_steps", -1)
+    if 0 < last < step:
+        raise AdvshapeError(
+            f"{folder} is of step {step}, and trainer.max_steps = {last}: the run went further; set it to {step} "
+            f"(nothing more is trained) or more, or remove the checkpoints after step {last}"
+        )
 
 
 def _sum(file: Path) -> int:

@@ -5,6 +5,7 @@ TRL 1.16 and transformers save weights, optimiser, schedule and random states. W
 - the order of the prompts is a function of (seed, epoch), so that a later epoch can be entered in the middle
   (TRL's sampler draws one permutation after the other, and starts with the first one again);
 - checkpoints are made only where nothing that was generated is left unused and everything measured is logged;
+- a checkpoint of the last step is followed by no further step;
 - a checkpoint appears whole or not at all, under its own name: it is written beside and renamed.
 
 Steps' wall times are outside: they are measured anew.
@@ -50,6 +51,7 @@ class ExactResume:
     args: Any
     accelerator: Any
     state: TrainerState
+    control: TrainerControl
     num_iterations: int
     _step: int
     recipe_toml: str = ""
@@ -73,6 +75,13 @@ class ExactResume:
         names = ("data_source", "mini_repeat_count", "batch_size", "repeat_count", "shuffle", "seed")
         self._sampler = EpochSampler(**{name: getattr(theirs, name) for name in names})
         return self._sampler
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """As transformers does, which otherwise takes a step before it asks whether one is left."""
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(*args, **kwargs)  # type: ignore[misc]
+        else:
+            self.control.should_training_stop = True
 
     def _get_output_dir(self, trial: Any) -> str:
         directory = super()._get_output_dir(trial=trial)  # type: ignore[misc]
