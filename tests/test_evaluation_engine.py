@@ -4,11 +4,15 @@ import importlib
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.engine import Completion, SamplingSettings, judged
+from advshape.evaluation.answers import REFUSED
+from advshape.evaluation.engine import Completion, Identity, SamplingSettings, judged
+from advshape.evaluation.evaluate import evaluate
+from advshape.evaluation.runs import load_runs
 from advshape.evaluation.verifier import verifier_sources, verifier_version
 from advshape.tasks import Problem, Verdict
 from advshape.tasks.judging import guarded, judge_all
@@ -70,6 +74,65 @@ def test_parity_of_a_batch_with_one_by_one():
     assert found == judged(OneByOne(), batch(), SETTINGS)
     assert [r.outcome for r in found].count("not_judged") == 4
     assert len(task.threads) > 1
+
+
+class Answers:
+    """An engine whose answer depends on the sample alone; remembers what it was asked for."""
+
+    identity, notes = Identity("m", "m", "fake", "1"), ()
+
+    def __init__(self):
+        self.asked = []
+
+    def sample(self, task, problems, *, n, settings, skip, progress):
+        for problem in problems:
+            asked = [sample for sample in range(n) if (problem.id, sample) not in skip]
+            self.asked += [(problem.id, sample) for sample in asked]
+            texts = [("0", "2", "boom", "lost")[sample % 4] for sample in asked]
+            refused = [f"{REFUSED} 'filter'" if text == "lost" else "" for text in texts]
+            answers = [Completion(text, 2, sample % 2 == 0, why, "hm")
+                       for sample, text, why in zip(asked, texts, refused, strict=True)]  # fmt: skip
+            yield judged(task, [(problem, *pair) for pair in zip(asked, answers, strict=True)], settings)
+
+
+class Other(OneByOne):
+    """Another verifier: raises on no text, and takes any digit for right."""
+
+    def verdict(self, problem, completion):
+        return Verdict("right" if completion.isdigit() else "wrong")
+
+
+class Reworded(Other):
+    def problems(self, split, count, seed=0):
+        return [replace(problem, prompt=f"Add: {problem.prompt}") for problem in super().problems(split, count, seed)]
+
+
+def test_a_changed_verifier_judges_what_is_there_and_samples_what_is_not(tmp_path):
+    options = {"count": 3, "out": tmp_path, "progress": False}
+    first = evaluate(Answers(), OneByOne(), n=4, **options)
+    written = (tmp_path / "rollouts.jsonl").read_bytes()
+    engine = Answers()
+    found = evaluate(engine, Other(), n=6, **options)
+    assert engine.asked == [(f"p{i}", sample) for i in range(3) for sample in (4, 5)]
+    assert found.settings.hash != first.settings.hash
+    fresh = evaluate(Answers(), Other(), n=6, count=3, progress=False)
+    assert found.rollouts == fresh.rollouts
+    assert found.counts.totals() == {"right": 12, "wrong": 3, "not_judged": 3, "truncated": 9}, "a refusal stays one"
+    assert "1 other settings (verifier)" in found.notes[-1]
+    assert "12 of them were judged again by this verifier, not sampled again" in found.notes[-1]
+    log = (tmp_path / "rollouts.jsonl").read_bytes()
+    assert log.startswith(written), "nothing is taken back"
+    ((run,),) = load_runs([str(tmp_path)])
+    assert run.counts.totals() == found.counts.totals(), "a comparison takes the last verdict"
+    assert f"at @settings={first.settings.hash}" in run.notes[-1]
+    ((run,),) = load_runs([f"{tmp_path}@settings={first.settings.hash}"])
+    assert run.counts.totals() == first.counts.totals()
+    again = Answers()
+    evaluate(again, Other(), n=6, **options)
+    assert again.asked == []
+    assert (tmp_path / "rollouts.jsonl").read_bytes() == log
+    evaluate(again, Reworded(), n=4, **options)
+    assert len(again.asked) == 12, "another prompt needs another answer"
 
 
 def test_nothing_can_be_judged_here_stops_the_work():

@@ -9,6 +9,7 @@ from advshape.evaluation.engine import Completion
 __all__ = ["read_completions", "read_models"]
 
 ENDED = ("stop", "eos", "eos_token", "stop_sequence")
+REFUSED = "the server ended the answer with"
 TRUNCATED = "length"
 LOST = ("abort", "error", "cancelled")
 """Reasons to finish with which a server says that it lost the request, not that the model came to an end."""
@@ -51,7 +52,7 @@ def _completion(choice: dict[str, Any], tokens: int) -> Completion:
         raise ValueError(f"'finish_reason' is {finish!r}")
     text, reasoning = _text(choice)
     ended = finish in ENDED
-    refused = "" if ended or finish == TRUNCATED else f"the server ended the answer with {finish!r}"
+    refused = "" if ended or finish == TRUNCATED else f"{REFUSED} {finish!r}"
     return Completion(text, tokens, finish != TRUNCATED, refused, reasoning)
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from advshape.errors import AdvshapeError
+from advshape.evaluation.answers import REFUSED
 from advshape.evaluation.curves import Counts
-from advshape.evaluation.engine import Engine, SamplingFailed, SamplingSettings
+from advshape.evaluation.engine import Completion, Engine, SamplingFailed, SamplingSettings, judged
 from advshape.evaluation.log import Rollout, RolloutLog, read_rollouts
 
 if TYPE_CHECKING:
@@ -70,6 +71,10 @@ def collect(
     try:
         with RolloutLog(path) as log:
             log.describe(settings.to_json())
+            again = 0
+            for batch in _judged_again(log, task, problems, n, settings):
+                log.append(batch)
+                again += len(batch)
             name = settings.hash
             skip = {(p.id, i) for p in problems for i in range(n) if (p.id, i, name) in log.keys}
             written = len(skip)
@@ -77,6 +82,7 @@ def collect(
                 log.append(batch)
                 written += len(batch)
             others = _others(log.settings.values(), settings)
+            others += f"; {again} of them were judged again by this verifier, not sampled again" if again else ""
     except SamplingFailed as error:
         raise SamplingFailed(
             f"{error}. {written} rollouts are in {path}: the same command goes on from there"
@@ -89,6 +95,34 @@ def collect(
             " mend that and give the same command again: it goes on from there"
         ) from error
     return lambda: wanted(read_rollouts(path)), [f"{path} also holds rollouts of {others}"] if others else []
+
+
+def _judged_again(
+    log: RolloutLog, task: Task, problems: Sequence[Problem], n: int, settings: SamplingSettings, batch_size: int = 1024
+) -> Iterator[list[Rollout]]:
+    """What was sampled under these settings and judged by another version of the verifier, judged by this one.
+
+    The module of a verifier may make the prompts too, so a rollout of another prompt is left out.
+    """
+    own = settings.to_json() | {"verifier": ""}
+    earlier = {name for name, s in log.settings.items() if name != settings.hash and {**s, "verifier": ""} == own}
+    by_id = {problem.id: problem for problem in problems}
+    missing = set(log.missing(by_id, n, settings.hash)) if earlier else set()
+    batch: list[tuple[Problem, int, Completion]] = []
+    for rollout in log.read() if earlier else ():
+        place, problem = (rollout.problem, rollout.sample), by_id.get(rollout.problem)
+        if rollout.settings in earlier and place in missing and problem and rollout.prompt == problem.prompt:
+            missing.remove(place)
+            batch.append((problem, rollout.sample, _answer(rollout)))
+    for start in range(0, len(batch), batch_size):
+        yield judged(task, batch[start : start + batch_size], settings)
+
+
+def _answer(rollout: Rollout) -> Completion:
+    """What was sampled, without what was said about it."""
+    refused = rollout.reason if rollout.reason.startswith(REFUSED) else ""
+    reasoning = str(rollout.more.get("reasoning", ""))
+    return Completion(rollout.completion, rollout.tokens, not rollout.truncated, refused, reasoning)
 
 
 def _others(logged: Iterable[Mapping[str, Any]], settings: SamplingSettings) -> str:

@@ -107,9 +107,24 @@ def _load(log: Path, where: tuple[tuple[str, str], ...], label: str, options: Op
     described, texts = read_settings(log), _texts(log)
     runs = [_run(item, label, texts, {**item.settings, **described.get(item.settings.get("settings", ""), {})})
             for item in found]  # fmt: skip
+    runs = _judged_last(runs, list(described))
     if len(runs) == 1:
         return runs
     return [replace(run, label=f"{label}, T={run.settings.get('temperature')}") for run in runs]
+
+
+def _judged_last(runs: Sequence[Run], order: Sequence[str]) -> list[Run]:
+    """Of runs that differ in their verifier alone, the one whose settings were written last: it judged them again."""
+    kept: dict[str, Run] = {}
+    written = {name: place for place, name in enumerate(order)}
+    for run in sorted(runs, key=lambda run: written.get(run.settings.get("settings", ""), -1)):
+        shared = {name: value for name, value in run.settings.items() if name not in ("settings", "verifier")}
+        before = kept.pop(same := json.dumps(shared, sort_keys=True, default=str), None)
+        left = () if before is None else (
+            f"left out what an earlier version of the verifier said ({before.settings.get('verifier')}); it is at"
+            f" @settings={before.settings.get('settings')}",)  # fmt: skip
+        kept[same] = replace(run, notes=(*run.notes, *left))
+    return list(kept.values())
 
 
 def _counted(log: Path, options: Options) -> list[CountedLog]:
