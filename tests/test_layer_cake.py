@@ -204,6 +204,28 @@ def test_blocks_and_both_ways_to_sum(groups, n):
     assert cake(rewards[:0], "rloo").shape == (0, n)
 
 
+@pytest.mark.parametrize("n", [3, 16, 33])
+def test_rewards_alike_in_all_but_their_last_bits(n):
+    """RLOO by its plain formula in units of one ulp, exact integers; signed zeros are equal."""
+    ulps = np.random.default_rng(6).integers(0, 40, size=(50, n))
+    expected = ulps - (ulps.sum(-1, keepdims=True) - ulps) / (n - 1)
+    np.testing.assert_allclose((cake(1.0 + ulps * 2.0**-52, "rloo")) * 2.0**52, expected, rtol=0, atol=1e-9)
+    zeros = cake(np.array([[1.0, -0.0, 0.0]]), "rloo")[0]
+    assert zeros[1] == zeros[2] == -0.5
+
+
+@pytest.mark.parametrize("cast", [np.asarray, lambda x: __import__("torch").as_tensor(x)], ids=["numpy", "torch"])
+def test_the_layout_in_memory_does_not_matter(cast):
+    rewards = np.random.default_rng(7).normal(size=(2, 5, 4))
+    expected = rewards - (rewards.sum(-1, keepdims=True) - rewards) / 3
+    for layout in (
+        rewards.copy("F"),
+        np.repeat(rewards, 2, axis=-1)[..., ::2],
+        rewards.transpose(2, 0, 1).copy().transpose(1, 2, 0),
+    ):
+        np.testing.assert_allclose(np.asarray(cake(cast(layout), "rloo")), expected, rtol=0, atol=1e-13)
+
+
 def test_groups_do_not_touch():
     """One group's rewards may lie further from the next group's than floating point reaches."""
     rewards = np.array([[1.2e308, 1.1e308], [-1.2e308, -1.1e308], [np.nan, 0.5]])

@@ -51,14 +51,14 @@ def _layer_cake(xp: Any, data: Any, sizes: Any, weight: FloatArray, offset: Floa
     n, size = int(data.shape[-1]), sizes.reshape(-1)
     kept = np.flatnonzero(np.bincount(size if xp is np else size.cpu().numpy(), minlength=1)).tolist()
     low, high = _checked(data, bounds, _ends(weight, offset, kept), kept)
-    groups = data.reshape((-1, n))
+    groups = np.ascontiguousarray(data.reshape((-1, n))) if xp is np else data.reshape((-1, n)).contiguous()
     found = xp.empty_like(groups)
     block = max(1, _BLOCK // n) if xp is np else max(1, len(groups))
-    first = _first(xp, groups[:block])
+    first, place = _first_and_place(xp, groups[:block])
     factors = _factors(xp, groups[:block], weight, offset, kept)
     for start in range(0, len(groups), block):
         part = slice(start, start + block)
-        x, index = _sorted(xp, groups[part], first)
+        x, index = _sorted(xp, groups[part], first, place if kept == [n] else None)
         ends = None if low is None and high is None else _outside(xp, x, size[part], weight, offset, low, high)
         rise, toll = factors(size[part])
         values = _summed(xp, x, rise, toll, ends)
@@ -154,20 +154,45 @@ def _outside(
     return xp.where(xp.isnan(total), xp.zeros_like(total), total)
 
 
-def _sorted(xp: Any, data: Any, first: Any) -> tuple[Any, Any]:
-    """Each group ascending, not judged ones last, (groups, n); and where every entry came from, flat."""
-    if xp is np:
-        index = np.argsort(data, axis=-1)
-        index += first[: len(data)]
-        return data.take(index), index.reshape(-1)
-    x, index = xp.sort(data, dim=-1)
-    return x, (index + first[: len(data)]).reshape(-1)
+def _sorted(xp: Any, data: Any, first: Any, place: Any) -> tuple[Any, Any]:
+    """Each group ascending, not judged ones last, (groups, n); and where every entry came from, flat.
+
+    place: each entry's place in its group, or None where some are not judged.
+    """
+    if xp is not np:
+        x, index = xp.sort(data, dim=-1)
+        return x, (index + first[: len(data)]).reshape(-1)
+    if place is not None and data.dtype == np.float64:
+        index = _order(data, place[: len(data)]) + first[: len(data)]
+        x = data.take(index)
+        falls = x.reshape(-1)[1:] < x.reshape(-1)[:-1]
+        falls[x.shape[1] - 1 :: x.shape[1]] = False  # from one group to the next
+        if not falls.any():
+            return x, index.reshape(-1)
+    index = np.argsort(data, axis=-1) + first[: len(data)]
+    return data.take(index), index.reshape(-1)
 
 
-def _first(xp: Any, x: Any) -> Any:
-    """Flat place of each group's first entry; in numpy of the shape of `x`, which adds faster."""
+def _order(data: FloatArray, place: Any) -> Any:
+    """argsort of each group by one sort of values, twice as fast: each carries its place in its fraction's low bits.
+
+    Wrong where two rewards of a group differ in these bits alone: for the caller to see.
+    """
+    n = data.shape[1]
+    low = (1 << (n - 1).bit_length()) - 1
+    key = data.view(np.int64) & ~low
+    key |= place
+    key.view(np.float64).sort(axis=-1)
+    key &= low
+    return key
+
+
+def _first_and_place(xp: Any, x: Any) -> tuple[Any, Any]:
+    """Flat place of each group's first entry, and every place in a group; in numpy of the shape of `x`: faster."""
     first = xp.arange(len(x), **_on(xp, x))[:, None] * x.shape[1]
-    return np.repeat(first, x.shape[1], axis=1) if xp is np else first
+    if xp is not np:
+        return first, None
+    return np.repeat(first, x.shape[1], axis=1), np.tile(np.arange(x.shape[1]), (len(x), 1))
 
 
 def _like(xp: Any, values: FloatArray, x: Any) -> Any:
