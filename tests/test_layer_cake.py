@@ -206,10 +206,12 @@ def test_blocks_and_both_ways_to_sum(groups, n):
 
 @pytest.mark.parametrize("n", [3, 16, 33])
 def test_rewards_alike_in_all_but_their_last_bits(n):
-    """RLOO by its plain formula in units of one ulp, exact integers; signed zeros are equal."""
-    ulps = np.random.default_rng(6).integers(0, 40, size=(50, n))
-    expected = ulps - (ulps.sum(-1, keepdims=True) - ulps) / (n - 1)
-    np.testing.assert_allclose((cake(1.0 + ulps * 2.0**-52, "rloo")) * 2.0**52, expected, rtol=0, atol=1e-9)
+    """Rewards that differ by ulps are told apart: the same as for the ulps themselves; signed zeros are equal."""
+    ulps = np.random.default_rng(6).integers(0, 40, size=(50, n)) * 1.0
+    for rule in ("maxrl", "grpo"):
+        found = cake(1.0 + ulps * 2.0**-52, rule) * 2.0**52
+        np.testing.assert_allclose(found, cake(ulps, rule), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(cake(ulps, "maxrl")[0], by_thresholds(ulps[0], "maxrl"), rtol=1e-9, atol=1e-9)
     zeros = cake(np.array([[1.0, -0.0, 0.0]]), "rloo")[0]
     assert zeros[1] == zeros[2] == -0.5
 
