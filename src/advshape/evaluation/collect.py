@@ -15,7 +15,7 @@ from advshape.errors import AdvshapeError
 from advshape.evaluation.answers import REFUSED
 from advshape.evaluation.curves import Counts
 from advshape.evaluation.engine import Completion, Engine, SamplingFailed, SamplingSettings, judged
-from advshape.evaluation.log import Rollout, RolloutLog, read_rollouts
+from advshape.evaluation.log import KeySet, Rollout, RolloutLog, read_rollouts
 
 if TYPE_CHECKING:
     from advshape.tasks.protocol import Problem, Task
@@ -76,8 +76,8 @@ def collect(
                 log.append(batch)
                 again += len(batch)
             name = settings.hash
-            skip = {(p.id, i) for p in problems for i in range(n) if (p.id, i, name) in log.keys}
-            written = len(skip)
+            skip = _There(log.keys, name)
+            written = sum((p.id, i) in skip for p in problems for i in range(n))
             for batch in sample(skip=skip):
                 log.append(batch)
                 written += len(batch)
@@ -123,6 +123,17 @@ def _answer(rollout: Rollout) -> Completion:
     refused = rollout.reason if rollout.reason.startswith(REFUSED) else ""
     reasoning = str(rollout.more.get("reasoning", ""))
     return Completion(rollout.completion, rollout.tokens, not rollout.truncated, refused, reasoning)
+
+
+@dataclass(frozen=True)
+class _There:
+    """(problem, sample) pairs that a log holds under some settings, without a list of them."""
+
+    keys: KeySet
+    settings: str
+
+    def __contains__(self, pair: object) -> bool:
+        return isinstance(pair, tuple) and (*pair, self.settings) in self.keys
 
 
 def _others(logged: Iterable[Mapping[str, Any]], settings: SamplingSettings) -> str:

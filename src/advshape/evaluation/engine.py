@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -121,7 +121,7 @@ class Engine(Protocol):
         *,
         n: int,
         settings: SamplingSettings,
-        skip: set[tuple[str, int]],
+        skip: Container[tuple[str, int]],
         progress: bool,
     ) -> Iterator[list[Rollout]]:
         """Rollouts 0..n-1 of every problem that are not in `skip`, judged, a few at a time."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -111,22 +111,22 @@ class LocalModel:
         *,
         n: int,
         settings: SamplingSettings,
-        skip: set[tuple[str, int]],
+        skip: Container[tuple[str, int]],
         progress: bool,
     ) -> Iterator[list[Rollout]]:
         """See `sample_rollouts`. A batch of which a part exists is generated again in full, for the same texts."""
-        pairs = [(row, sample) for row in range(len(problems)) for sample in range(n)]
-        exists = [(problems[row].id, sample) in skip for row, sample in pairs]
+        total = n * len(problems)
+        done = sum((problem.id, sample) in skip for problem in problems for sample in range(n))
         tokens = encode_prompts(self.tokenizer, [problem.prompt for problem in problems])
-        with progress_bar(len(pairs), sum(exists), progress, f"sampling at temperature {settings.temperature:g}") as on:
-            for start in range(0, len(pairs), self.batch_size):
-                span = slice(start, start + self.batch_size)
-                if all(exists[span]):
+        with progress_bar(total, done, progress, f"sampling at temperature {settings.temperature:g}") as on:
+            for start in range(0, total, self.batch_size):
+                pairs = [divmod(i, n) for i in range(start, min(start + self.batch_size, total))]
+                exists = [(problems[row].id, sample) in skip for row, sample in pairs]
+                if all(exists):
                     continue
-                batch = [(problems[row], sample) for row, sample in pairs[span]]
-                rows = [tokens[row] for row, _ in pairs[span]]
-                answers = _generate(self.model, self.tokenizer, rows, settings, batch)
-                asked = zip(batch, answers, exists[span], strict=True)
+                batch = [(problems[row], sample) for row, sample in pairs]
+                answers = _generate(self.model, self.tokenizer, [tokens[row] for row, _ in pairs], settings, batch)
+                asked = zip(batch, answers, exists, strict=True)
                 fresh = judged(task, [(*pair, answer) for pair, answer, old in asked if not old], settings)
                 yield fresh
                 on(len(fresh))

@@ -11,7 +11,7 @@ import difflib
 import hashlib
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -174,7 +174,7 @@ class ServedModel:
         *,
         n: int,
         settings: SamplingSettings,
-        skip: set[tuple[str, int]],
+        skip: Container[tuple[str, int]],
         progress: bool,
     ) -> Iterator[list[Rollout]]:
         """Rollouts as they come; see `Engine.sample`.

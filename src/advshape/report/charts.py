@@ -168,7 +168,7 @@ def frontier_chart(evaluations: Sequence[EvaluationData], ks: tuple[int, int]) -
                 "x": x,
                 "y": y,
                 "text": [f"T={t:g}" for t in temperatures],
-                "textposition": "top right",
+                "textposition": ["top left" if a > (min(x) + max(x)) / 2 else "top right" for a in x],
                 "mode": "lines+markers+text",
                 "name": label,
                 "line": {"color": f"c{i}", "width": 2.5},
