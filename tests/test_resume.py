@@ -102,7 +102,7 @@ def test_killed_in_the_second_epoch(whole, tmp_path):
     assert main(["train", "--resume", str(path), "--quiet"]) == 0
     assert result(path) == whole
     assert RunDirectory(path).summary()["training"]["sittings"] == 2
-    kept = sorted(found.name for found in RunDirectory(path).checkpoints.iterdir())
+    kept = sorted(found.name for found in RunDirectory(path).checkpoints.glob("checkpoint-*"))
     assert kept == ["checkpoint-16", "checkpoint-18"], "save_total_limit=2, of both sittings together"
 
 
