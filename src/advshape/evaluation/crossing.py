@@ -74,19 +74,16 @@ def crossing(
     if resamples < 1:
         raise AdvshapeError(f"a bootstrap needs at least 1 resample, got {resamples}; 2000 is usual")
     ks = _grid(min(first.n, second.n))
-    values = [pass_at_k(c.correct[:, None], c.judged[:, None], ks) for c in (first, second)]
-    differences = values[1] - values[0]
-    mean = differences.mean(axis=0)
+    kinds, times = _kinds(first, second, ks, clusters)  # alike prompts are drawn together
+    units, mean = int(times.sum()), times @ kinds / first.prompts
     if mean[0] * mean[-1] >= 0:
         return None
-    sums = differences if clusters is None else cluster_sums(differences, clusters)
-    kinds, times = np.unique(sums, axis=0, return_counts=True)  # alike prompts are drawn together
     rng, start = np.random.default_rng(seed), float(np.sign(mean[0]))
     found = np.empty(resamples)
     block = max(1, BLOCK // len(kinds))  # bounds the memory; the draws are the same
     for first_row in range(0, resamples, block):
         rows = slice(first_row, min(first_row + block, resamples))
-        weights = rng.multinomial(len(sums), times / len(sums), size=rows.stop - rows.start)
+        weights = rng.multinomial(units, times / units, size=rows.stop - rows.start)
         found[rows] = [_sign_change(row * start, ks) for row in weights @ kinds]
     tail = (1 - confidence) / 2
     reversed_ = np.isnan(found)
@@ -95,6 +92,22 @@ def crossing(
     share = float(np.mean((found > 0) & np.isfinite(found)))
     ahead: Literal["below", "above"] = "below" if start > 0 else "above"
     return Crossing(_sign_change(mean * start, ks), float(low), float(high), ahead, share, int(ks[-1]))
+
+
+def _kinds(first: Counts, second: Counts, ks: Integers, clusters: Integers | None) -> tuple[Floats, Integers]:
+    """Different rows of differences, (N, K), summed in clusters, and how often each is there, (N,).
+
+    Prompts with the same counts make one row before pass@k is computed: few are different.
+    """
+    table = np.stack([first.correct, first.judged, second.correct, second.judged], axis=1)
+    alike, row, times = np.unique(table, axis=0, return_inverse=True, return_counts=True)
+    c, j, other_c, other_j = alike.T[:, :, None]
+    differences = pass_at_k(other_c, other_j, ks) - pass_at_k(c, j, ks)
+    if clusters is not None:
+        differences = cluster_sums(differences[row.ravel()], clusters)
+        times = np.ones(len(differences), dtype=np.int64)
+    kinds, row = np.unique(differences, axis=0, return_inverse=True)
+    return kinds, np.bincount(row.ravel(), weights=times).astype(np.int64)
 
 
 def _sign_change(difference: Floats, ks: Integers) -> float:
