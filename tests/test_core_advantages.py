@@ -241,3 +241,30 @@ def test_parameters_without_a_name_and_given_twice():
     ):
         with pytest.raises(adv.AdvshapeError, match=r"twice|belongs to no parameter"):
             adv.estimator(spec, **named)
+
+
+def test_integer_ids_that_no_numpy_integer_holds_stay_apart():
+    ids = [2**63, 2**63, 2**63 + 1, -1]
+    found = adv.advantages([1.0, 0.0, 1.0, 0.0], adv.estimator("rloo"), groups=ids, too_small="zero")
+    np.testing.assert_array_equal(found, [1, -1, 0, 0])
+
+
+def test_large_integer_rewards_keep_their_digits_in_groups():
+    torch = pytest.importorskip("torch")
+    rewards = torch.tensor([2**24, 2**24 + 1])
+    for found in (adv.advantages(rewards, adv.estimator("rloo"), groups=[0, 0], real="layer_cake"),
+                  adv.advantages(rewards, adv.estimator("rloo"), real="layer_cake")):  # fmt: skip
+        assert found.tolist() == [-1, 1]
+        assert found.dtype == torch.float32
+
+
+def test_history_of_any_layout_and_a_masked_array():
+    torch = pytest.importorskip("torch")
+    rewards, a = np.array([[1.0, 0, 1], [0, 0, 1]]), np.array([1.0, 2.0])
+    turned = adv.Beta(a[::-1], np.array([3.0, 1.0])[::-1])
+    plain = adv.Beta(a[::-1].copy(), np.array([1.0, 3.0]))
+    expected = adv.advantages(rewards, adv.estimator("rloo"), history=plain)
+    found = adv.advantages(torch.tensor(rewards), adv.estimator("rloo"), history=turned)
+    np.testing.assert_allclose(found.numpy(), expected)
+    with pytest.raises(adv.AdvshapeError, match="filled"):
+        adv.advantages(np.ma.array(rewards, mask=rewards == 0), adv.estimator("rloo"))

@@ -194,3 +194,12 @@ def test_curve_survives_json():
 def test_bad_input(make, words):
     with pytest.raises(AdvshapeError, match=words):
         make()
+
+
+@pytest.mark.parametrize("labels", [[1, "1", 2, "2"], [(0, 1), (0, 2), (1, 1), None], [2**63, 2**63 + 1, -1, -2]])
+def test_cluster_labels_of_every_kind_stay_apart(labels):
+    four = counts([1, 2, 3, 0], [4] * 4)
+    found, expected = pass_curve(four, clusters=labels), pass_curve(four, clusters=np.arange(4))
+    np.testing.assert_array_equal(found.low, expected.low)
+    with pytest.raises(AdvshapeError, match="cluster label"):
+        pass_curve(four, clusters=[[1], [2], [3], [4]])

@@ -216,6 +216,19 @@ def test_rewards_alike_in_all_but_their_last_bits(n):
     assert zeros[1] == zeros[2] == -0.5
 
 
+def test_a_mode_that_flushes_subnormals_changes_nothing():
+    torch = pytest.importorskip("torch")
+    rewards = [[0.0, 0.0, 1.0, 0.0], [0.0, -0.0, 0.0, -1.0]]
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor has no such mode")
+    try:
+        found = cake(np.array(rewards), "rloo")
+    finally:
+        torch.set_flush_denormal(False)
+    third = 1 / 3
+    np.testing.assert_allclose(found, [[-third, -third, 1, -third], [third, third, third, -1]], rtol=1e-12)
+
+
 @pytest.mark.parametrize("cast", [np.asarray, lambda x: __import__("torch").as_tensor(x)], ids=["numpy", "torch"])
 def test_the_layout_in_memory_does_not_matter(cast):
     rewards = np.random.default_rng(7).normal(size=(2, 5, 4))

@@ -155,6 +155,7 @@ def test_majority_by_enumeration():
                     shares.append((right in winners) / len(winners))
                 assert maj_at_k(votes, right, k) == pytest.approx(np.mean(shares), abs=1e-13)
             assert maj_at_k(votes, None, k) == 0
+    assert maj_at_k(np.array([200, 100], dtype=np.uint8), 0, 1) == pytest.approx(2 / 3)
 
 
 def test_majority_of_two_answers_is_a_hypergeometric_tail():

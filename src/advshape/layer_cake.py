@@ -176,15 +176,15 @@ def _sorted(xp: Any, data: Any, first: Any, place: Any) -> tuple[Any, Any]:
 def _order(data: FloatArray, place: Any) -> Any:
     """argsort of each group by one sort of values, twice as fast: each carries its place in its fraction's low bits.
 
-    Wrong where two rewards of a group differ in these bits alone: for the caller to see.
+    Wrong where two rewards of a group differ in these bits alone: for the caller to see. Where the processor flushes
+    subnormals to zero, places beside a reward of 0 are lost, and their sum shows it.
     """
-    n = data.shape[1]
-    low = (1 << (n - 1).bit_length()) - 1
+    low = (1 << (data.shape[1] - 1).bit_length()) - 1
     key = data.view(np.int64) & ~low
     key |= place
     key.view(np.float64).sort(axis=-1)
     key &= low
-    return key
+    return key if key.sum() == place.sum() else np.argsort(data, axis=-1)
 
 
 def _first_and_place(xp: Any, x: Any) -> tuple[Any, Any]:

@@ -118,6 +118,7 @@ def maj_at_k(votes: Sequence[int], right: int | None, k: int) -> float:
     >>> maj_at_k([2, 1, 1], right=0, k=3)
     0.6666666666666666
     """
+    votes = [int(count) for count in votes]  # small numpy integers would overflow
     n = sum(votes)
     if min(votes, default=0) < 0 or n > 1000 or (right is not None and not 0 <= right < len(votes)):
         raise AdvshapeError(f"maj@k needs votes >= 0, at most 1,000 in all, and right among them, got {n} votes")

@@ -84,6 +84,8 @@ def advantages(
 
 
 def _array(rewards: Any) -> NDArray[Any]:
+    if isinstance(rewards, np.ma.MaskedArray):
+        raise AdvshapeError("rewards are a masked array, got its mask too; use rewards.filled(np.nan): not judged")
     try:
         return np.asarray(rewards)
     except ValueError:  # rows of several lengths
@@ -216,7 +218,9 @@ def _wide(xp: Any, data: Any) -> Any:
 
 
 def _like(xp: Any, vector: NDArray[np.float64], data: Any, dtype: Any) -> Any:
-    return vector.astype(dtype) if xp is np else xp.tensor(vector, dtype=dtype, device=data.device)
+    return (
+        vector.astype(dtype) if xp is np else xp.tensor(np.asarray(vector, order="C"), dtype=dtype, device=data.device)
+    )
 
 
 def _smallest(rule: Any) -> int:
@@ -282,7 +286,8 @@ def _ragged(xp: Any, data: Any, rule: Rule, groups: Any, history: Beta | None, *
     order = np.argsort(inverse, kind="stable")
     column = np.empty(len(inverse), dtype=np.int64)
     column[order] = np.arange(len(inverse)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    dtype, shape = _floating(xp, data), (len(sizes), int(sizes.max()))
+    found, shape = _floating(xp, data), (len(sizes), int(sizes.max()))
+    dtype = found if xp is np or data.dtype.is_floating_point else _wide(xp, data)  # large integers keep their digits
     if xp is np:
         packed, row, col = np.full(shape, np.nan, dtype=dtype), inverse, column
     else:
@@ -293,7 +298,8 @@ def _ragged(xp: Any, data: Any, rule: Rule, groups: Any, history: Beta | None, *
         first = np.zeros(len(sizes), dtype=np.int64)
         first[inverse[::-1]] = np.arange(len(inverse))[::-1]
         history = Beta(*(_per_group(x, first, inverse) for x in (history.a, history.b)))
-    return advantages(packed, rule, history=history, **options)[row, col]
+    result: Any = advantages(packed, rule, history=history, **options)[row, col]
+    return result if dtype == found else result.to(found)
 
 
 def group_index(groups: Any, data: Any) -> NDArray[np.int64]:
@@ -320,6 +326,8 @@ def group_index(groups: Any, data: Any) -> NDArray[np.int64]:
         kinds = {_kind(x) for x in dict(zip(map(type, listed), listed, strict=True)).values()}
         if len(kinds) > 1:
             raise AdvshapeError(f"group ids must be all of one kind, got {sorted(kinds)}; use integers or strings")
+        if kinds == {"int"} and ids.dtype.kind == "f":  # no integer of numpy's holds them all
+            ids = np.array(listed, dtype=object)
     if ids.dtype == object:  # a dictionary takes a fraction of the time that sorting objects does
         number = {x: i for i, x in enumerate(sorted(dict.fromkeys(listed)))}
         return np.fromiter(map(number.__getitem__, listed), dtype=np.int64, count=len(listed))

@@ -39,7 +39,7 @@ def combine_rewards(
             float32 counts as the bound.
 
     Returns:
-        (rollouts,) tensor; same dtype and device.
+        (rollouts,) tensor; same floating dtype and device (integers: the default one).
 
     Raises:
         AdvshapeError: a weighted sum is neither 0 nor 1. One function of weight 1 must be exact; a true sum
@@ -50,6 +50,8 @@ def combine_rewards(
     >>> combine_rewards(torch.tensor([[1.0, 0.25], [0.0, 0.5]]), torch.tensor([1.0, 0.5]), real=True)
     tensor([1.1250, 0.2500])
     """
+    if not per_function.is_floating_point():
+        per_function = per_function.to(torch.get_default_dtype())
     counts = weights.to(per_function.device) != 0
     scored, active = per_function[:, counts], weights.to(per_function)[counts]
     total = (scored * active).nansum(dim=1)

@@ -224,7 +224,7 @@ def pass_curve(
     if clusters is not None:
         if len(clusters) != counts.prompts:
             raise AdvshapeError(f"got {len(clusters)} cluster labels for {counts.prompts} prompts")
-        labels = np.unique(np.asarray(clusters), return_inverse=True)[1][rows]
+        labels = _cluster_index(clusters)[rows]
     values = pass_at_k(usable.correct[:, None], usable.judged[:, None], chosen)
     level = simultaneous_confidence(values, confidence, labels) if simultaneous else confidence
     # Near 0 and 1 only one side can fail, so a band spends half of its level there.
@@ -232,6 +232,16 @@ def pass_curve(
     method = (WILSON if clusters is None else WILSON_CLUSTERS) + (SIMULTANEOUS if simultaneous else "")
     unjudged = counts.prompts - usable.prompts
     return PassCurve(chosen, mean, low, high, method, confidence, usable.prompts, usable.n, unjudged)
+
+
+def _cluster_index(labels: Sequence[Any] | NDArray[Any]) -> Integers:
+    """Each label as 0, 1, ... in the order in which they come: strings, numbers, tuples, None; 1 is not "1"."""
+    listed = labels.tolist() if isinstance(labels, np.ndarray) else list(labels)
+    try:
+        number = {label: i for i, label in enumerate(dict.fromkeys(listed))}
+    except TypeError:
+        raise AdvshapeError("a cluster label must be a string, a number or a tuple of them, not a list") from None
+    return np.array([number[label] for label in listed], dtype=np.int64)
 
 
 def pass_bounds(counts: Counts, ks: Sequence[int] | None = None) -> tuple[Integers, Floats, Floats]:
@@ -289,7 +299,7 @@ def paired_difference(
     values = [pass_at_k(x.correct[:, None], x.judged[:, None], chosen) for x in (a, b)]
     labels = None
     if clusters is not None:
-        labels = np.unique(np.array([clusters[p] for p in a.problems]), return_inverse=True)[1]
+        labels = _cluster_index([clusters[p] for p in a.problems])
     mean, low, high = difference_interval(values[1] - values[0], confidence, labels)
     return PairedDifference(chosen, mean, low, high, confidence, a.prompts, first.prompts - a.prompts)
 
