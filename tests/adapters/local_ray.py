@@ -5,10 +5,11 @@ from contextlib import contextmanager
 from unittest import mock
 
 ATTEMPTS = 6
-PATIENCE = {  # what Ray lets be set; its raylet gives its agent 15 seconds whatever is set: hence several attempts
+PATIENCE = {  # a raylet gives its agents 15 seconds whatever is set (ray-project/ray#65983): hence several attempts
     "RAY_raylet_start_wait_time_s": "40",
     "RAY_agent_register_timeout_ms": "300000",
     "RAY_worker_niceness": "0",  # Ray's own is 15: beside other work its workers would hardly come up
+    "PYTHONDONTWRITEBYTECODE": "",  # the first attempt compiles: the next ones import Ray twice as fast
 }
 
 
@@ -24,7 +25,7 @@ def cluster(**options):
         for _ in range(ATTEMPTS):
             before = set(own.children(recursive=True))
             try:
-                ray.init(**given)
+                ray.init(address="local", **given)
                 break
             except Exception as error:
                 ray.shutdown()
