@@ -118,7 +118,7 @@ def read_verdict(text: bytes, complaint: bytes, nonce: str, code: int, limits: L
     >>> read_verdict(b'ready\\n{"nonce": "n", "outcome": "right", "reason": ""}\\n', b"", "n", 0, Limits()).outcome
     'right'
     >>> read_verdict(b"ready\\n", b"", "n", 137, Limits())
-    Verdict(outcome='not_judged', reason='the sandbox was ended from outside (exit code 137)')
+    Verdict(outcome='not_judged', reason='the sandbox was ended from outside (exit code 137)', answer=None)
     """
     first, _, rest = text.partition(b"\n")
     words = complaint.decode("utf-8", "replace").strip().splitlines()
