@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -47,28 +48,31 @@ def begin(arguments):
                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
 
 
-def killed(arguments, path, after):
-    """Start the command and kill it so many seconds later, once its run directory is there; what it was doing."""
-    process, start = begin(arguments), time.monotonic()
-    while process.poll() is None and (time.monotonic() - start < after or not (path / "summary.json").exists()):
-        time.sleep(0.02)
+PHASES = ("started", "evaluating before", "training", "writing a checkpoint", "evaluating after")
+ORDER = [phase for phase in PHASES if phase != "writing a checkpoint"]
+
+
+def killed(arguments, path, phase, step, delay):
+    """Start the command, kill it so many seconds after it has come to this phase and step; what it was doing then."""
+    run, partial = RunDirectory(path), path / "checkpoints" / ".partial"
+    old = partial.exists()  # left by an earlier kill
+    process = begin(arguments)
+
+    def there():
+        status = run.summary().get("status")
+        if phase == "writing a checkpoint":
+            return not old and partial.exists() and len(list(read_jsonl(run.metrics))) >= step
+        late = status in ORDER and ORDER.index(status) > ORDER.index(phase)
+        return late or (status == phase and len(list(read_jsonl(run.metrics))) >= step)
+
+    while process.poll() is None and not there():
+        time.sleep(0.003)
+    time.sleep(delay)
     alive = process.poll() is None
     process.send_signal(signal.SIGKILL)
     process.wait()
-    return RunDirectory(path).summary()["status"] if alive else None
-
-
-@pytest.fixture(scope="module")
-def moments(tmp_path_factory):
-    """Seconds from the start of the command to its run directory and to its end, here and now."""
-    path = tmp_path_factory.mktemp("measured") / "run"
-    process, start = begin(words(path)), time.monotonic()
-    while not (path / "summary.json").exists():
-        assert process.poll() is None
-        time.sleep(0.02)
-    first = time.monotonic() - start
-    assert process.wait() == 0
-    return first, time.monotonic() - start
+    written = "writing a checkpoint" if partial.exists() and not old else run.summary()["status"]
+    return written if alive else None
 
 
 @pytest.fixture(scope="module")
@@ -214,15 +218,17 @@ KILLED = {}  # seed -> what the run was doing at each kill
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(20))
-def test_killed_at_random_moments(whole, moments, tmp_path, seed):
-    """Up to three kills, each at a moment drawn from the whole measured length of a run."""
+def test_killed_at_random_moments(whole, tmp_path, seed):
+    """A random moment within each phase in turn, by what is done and not by the clock; every fourth twice."""
     rng = random.Random(seed)
-    path = tmp_path / "run"
-    arguments, KILLED[seed] = words(path), []
-    while len(KILLED[seed]) < 3 and (doing := killed(arguments, path, rng.uniform(*moments))):
-        KILLED[seed].append(doing)
-        arguments = ["train", "--resume", str(path), "--quiet"]
-    if RunDirectory(path).summary().get("status") != "done":
+    path, phase = tmp_path / "run", PHASES[seed % len(PHASES)]
+    step = rng.randrange(16) if phase in ("training", "writing a checkpoint") else 0
+    longest = {"training": 0.3, "writing a checkpoint": 0.01}.get(phase, 0.05)
+    KILLED[seed] = [killed(words(path), path, phase, step, rng.uniform(0, longest))]
+    if seed % 4 == 0 and phase != "evaluating after":
+        again = ["train", "--resume", str(path), "--quiet"]
+        KILLED[seed].append(killed(again, path, "training", rng.randrange(step, 17), rng.uniform(0, 0.3)))
+    if KILLED[seed][-1] not in (None, "done"):
         assert main(["train", "--resume", str(path), "--quiet"]) == 0
     assert result(path) == whole
 
@@ -232,9 +238,6 @@ def test_the_kills_hit_every_phase():
     """A meta-test: that the test above can fail where it should."""
     if len(KILLED) < 20:
         pytest.skip("needs all seeds of test_killed_at_random_moments")
-    assert sum(map(len, KILLED.values())) >= 20
-    assert {doing for kills in KILLED.values() for doing in kills} >= {
-        "evaluating before",
-        "training",
-        "evaluating after",
-    }
+    found = Counter(doing for kills in KILLED.values() for doing in kills)
+    assert found.total() - found[None] >= 20, found
+    assert set(found) >= set(PHASES), found
