@@ -168,6 +168,9 @@ def test_undetermined_ends_are_nan_not_a_guess():
     surrogate = adv.parse("(exp(rho)-1)/rho")  # the limit is 1, but rounding cancels the numerator
     assert np.isnan(surrogate.value(0.0))
     assert "no limit that could be determined as rho -> 0" in surrogate.findings[0]
+    cancelled = adv.parse("(exp(rho)-1-rho)/rho**2")  # 1/2 in truth; in floating point 0 from 1e-8 on
+    assert np.isnan(cancelled.value(0))
+    assert "F has no limit that could be determined as rho -> 0" in cancelled.findings
 
 
 @pytest.mark.parametrize(

@@ -176,8 +176,8 @@ def end_value(node: tree.Node, end: int) -> float:
         near = tree.evaluate(node, *((small, 1 - small) if end == 0 else (1 - small, small)))
     if isinstance(node, Polynomial) or np.isfinite(at[0]):
         return float(at[0]) + 0.0
-    near = near[2:][np.isfinite(near[2:])]
-    if near.size < 20:
+    far, near = np.abs(near[:2]), near[2:][np.isfinite(near[2:])]
+    if near.size < 20 or (near[-1] == 0 and far[1] >= 0.9 * far[0] > 0):  # 0 by cancelled digits, not by a trend
         return float("nan")
     last, step = near[-1], np.diff(near)
     scale = max(1.0, abs(last))
