@@ -512,3 +512,15 @@ def test_a_large_epsilon_has_no_surrogate_without_epsilon(name, mean):
     assert "maximises" not in str(found)
     small = adv.estimator(name, epsilon=1e-4)
     assert float(small.surrogate.derivative(0.1)) == pytest.approx(10 if mean else 1 / 0.3)
+
+
+@pytest.mark.parametrize("period", [7, 20, 37])
+def test_a_rule_that_counts_its_calls_is_not_blamed_on_the_batch(period):
+    calls = []
+
+    def rule(r):
+        calls.append(1)
+        return (r - np.asarray(r).mean(-1, keepdims=True)) * (2 if len(calls) % period == 0 else 1)
+
+    found = adv.reverse(rule, 6)
+    assert [f.kind for f in found.findings if f.kind in ("batch", "random")] == ["random"]

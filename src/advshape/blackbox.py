@@ -15,6 +15,8 @@ from advshape.draws import MeanAdvantages, mean_advantages
 
 __all__ = ["Arrays", "Finding", "Measured", "measure", "staircase"]
 
+_AGAIN = 40  # pairs of calls after which a difference is taken for the batch's
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -203,7 +205,21 @@ def _beside(
         for beside in mates:
             found = call(np.concatenate([group[None], beside]))[0]
             if differ(own, found, call.precision, size).any():
-                return _batch_finding(group, own, found, beside)
+                return _changing(call, group, own, found, beside, size) or _batch_finding(group, own, found, beside)
+    return None
+
+
+def _changing(
+    call: Caller, group: FloatArray, own: FloatArray, found: FloatArray, beside: FloatArray, size: float
+) -> Finding | None:
+    """The same two calls again and again: a rule that counts its calls, or rarely throws a coin, is not its batch's."""
+    together = np.concatenate([group[None], beside])
+    for _ in range(_AGAIN):
+        for batch, before in ((group[None], own), (together, found)):
+            again = call(batch)[0]
+            if differ(before, again, call.precision, size).any():
+                text = f"called again on one batch, {short(group)} gives {short(before)}, then {short(again)}"
+                return Finding("random", text, rows_of(group), rows_of(before, again))
     return None
 
 
