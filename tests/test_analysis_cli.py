@@ -259,3 +259,9 @@ def test_a_large_group_costs_no_square_of_its_size(capsys):
     assert time.process_time() - start < 20  # 2.5 s; the n x n problem of minimum_mse alone would take more than 20
     assert "minimum_mse(signal=64)    not available" in out
     assert max(map(len, out.split("TRL")[0].splitlines())) < 300  # thousands of counts are told in short
+
+
+@pytest.mark.parametrize("formula", ["3", "0*rho"])
+def test_an_objective_without_rho_is_refused(formula, capsys):
+    assert main(["derive", formula]) == 2
+    assert "does not depend on rho" in capsys.readouterr().err

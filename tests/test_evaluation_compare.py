@@ -313,3 +313,24 @@ def test_mistakes_at_the_command_exit_with_2(logs, capsys, monkeypatch, words, m
 def test_command_is_light_until_it_runs():
     code = "import sys, advshape.cli_compare, advshape.cli_plan; print('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_named_columns_say_how_to_read_a_log(tmp_path, capsys):
+    """As in `passk`, without --reader."""
+    for name, right in (("a", 2), ("b", 5)):
+        lines = [json.dumps({"problem": f"p{p}", "passed": s < right}) for p in range(6) for s in range(8)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    named = ["--prompt-column", "problem", "--correct-column", "passed"]
+    assert main(["compare", str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"), *named]) == 0
+    assert "+0.375" in capsys.readouterr().out
+
+
+def test_a_test_and_an_interval_that_disagree_are_explained(tmp_path, capsys):
+    """Many small gains: certain by the test; the interval also allows for rare large losses."""
+    for name, more in (("a", 0), ("b", 1)):
+        rows = [f"p{p},8,{p % 7 + more * (p % 4 > 0)}" for p in range(30)]
+        (tmp_path / f"{name}.csv").write_text("prompt,n,correct\n" + "\n".join(rows) + "\n")
+    assert main(["compare", str(tmp_path / "a.csv"), str(tmp_path / "b.csv")]) == 0
+    out = capsys.readouterr().out
+    assert "b is better at k = 1" in out
+    assert "holds 0 all the same: it allows for rare large changes" in out

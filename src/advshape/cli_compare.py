@@ -183,6 +183,10 @@ def _verdict(pair: Difference, found: Comparison) -> str:
     downs = [f"{pair.ks[i]}" for i in sure if pair.difference[i] < 0]
     said = [f"{word} at k = {', '.join(ks)}" for word, ks in (("better", ups), ("worse", downs)) if ks]
     text = f"{pair.second} is {' and '.join(said)}."
+    wide = [f"{pair.ks[i]}" for i in sure if pair.low[i] <= 0 <= pair.high[i]]
+    if wide:
+        text += f" The interval at k = {', '.join(wide)} holds 0 all the same: it allows for rare large changes that so"
+        text += " few prompts need not show."
     yards = found.yardsticks
     small = [str(pair.ks[i]) for i in sure if any(abs(y.difference[i]) >= abs(pair.difference[i]) for y in yards)]
     if small:

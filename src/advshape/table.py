@@ -263,6 +263,8 @@ class AdvantageEstimator:
             return "unknown surrogate"
         rho = np.linspace(0.05, 0.95, 19)
         aim = self.surrogate.derivative(rho)
+        if not aim.any():
+            raise AdvshapeError("the objective does not depend on rho, so no rule can raise it; use rho in the formula")
         factors = []
         for n in (max(self.smallest_n, 3), max(self.smallest_n, 3) + 4):
             found = self.table(n).surrogate().derivative(rho)

@@ -129,7 +129,8 @@ def _judged_last(runs: Sequence[Run], order: Sequence[str]) -> list[Run]:
 
 def _counted(log: Path, options: Options) -> list[CountedLog]:
     """Our own log by its settings; another tool's log as one sample."""
-    if options.reader in (None, "advshape") and log.is_file():
+    named = options.prompt_column and options.correct_column  # then the columns say how to read it
+    if options.reader in (None, "advshape") and not named and log.is_file():
         from advshape.evaluation.readers import detect
 
         if detect(log, options).name == "advshape":
