@@ -22,7 +22,8 @@ def add(commands: Any) -> None:
         help="prompts and rollouts that a comparison needs",
         description="How many prompts, and how many rollouts of each, a paired comparison needs to find a given "
         "difference of pass@k; what more rollouts can and cannot buy. The success rates come from a LOG (a run "
-        "directory, a folder of `advshape evaluate`, or any log that `advshape passk` reads), or from --prior.",
+        "directory, a folder of `advshape evaluate`, or any log that `advshape passk` reads without column options), "
+        "or from --prior.",
         allow_abbrev=False,
     )
     sub.add_argument("--from", nargs="+", metavar="LOG", dest="logs",
