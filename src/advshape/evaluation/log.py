@@ -19,7 +19,9 @@ from typing import IO, Any, Literal
 
 from advshape.errors import AdvshapeError
 
-__all__ = ["Key", "KeySet", "Rollout", "RolloutLog", "read_rollouts", "read_settings", "settings_hash"]
+__all__ = [
+    "Key", "KeySet", "Rollout", "RolloutLog", "json_object", "read_rollouts", "read_settings", "settings_hash",
+]  # fmt: skip
 
 Outcome = Literal["right", "wrong", "not_judged"]
 Key = tuple[str, int, str]
@@ -186,16 +188,23 @@ def _lines(path: Path, only: bytes = b"") -> Iterator[tuple[int, dict[str, Any]]
         for number, raw in enumerate(file, start=1):
             if only not in raw or not raw.strip():
                 continue
-            where = f"{path}, line {number}"
-            try:
-                line = json.loads(raw)
-            except ValueError as error:
-                if not raw.endswith(b"\n"):
-                    return
-                raise AdvshapeError(f"{where}: no JSON ({error}); remove or repair the line") from error
-            if not isinstance(line, dict):
-                raise AdvshapeError(f"{where}: expected a JSON object, got {type(line).__name__}")
+            line = json_object(raw, f"{path}, line {number}")
+            if line is None:
+                return
             yield number, line
+
+
+def json_object(raw: bytes, where: str) -> dict[str, Any] | None:
+    """The object in a line of JSON Lines; None where the line was cut off before its end."""
+    try:
+        line = json.loads(raw)
+    except ValueError as error:
+        if not raw.endswith(b"\n"):
+            return None
+        raise AdvshapeError(f"{where}: no JSON ({error}); remove or repair the line") from error
+    if not isinstance(line, dict):
+        raise AdvshapeError(f"{where}: expected a JSON object, got {type(line).__name__}; remove or repair the line")
+    return line
 
 
 class RolloutLog:

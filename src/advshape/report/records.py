@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from advshape.errors import AdvshapeError
+from advshape.evaluation.log import json_object
 
 __all__ = ["json_records", "read_json"]
 
@@ -32,14 +33,9 @@ def json_records(path: Path, needs: Mapping[str, type]) -> Iterator[dict[str, An
     with path.open("rb") as file:
         for number, raw in enumerate(file, start=1):
             where = f"{path}, line {number}"
-            try:
-                record = json.loads(raw)
-            except ValueError as error:
-                if not raw.endswith(b"\n"):
-                    return
-                raise AdvshapeError(f"{where}: no JSON ({error}); repair the line") from error
-            if not isinstance(record, dict):
-                raise AdvshapeError(f"{where}: expected a JSON object, got {type(record).__name__}; repair the line")
+            record = json_object(raw, where)
+            if record is None:
+                return
             for name, kind in needs.items():
                 if not isinstance(record.get(name), kind):
                     seen = repr(record[name])[:60] if name in record else "nothing"
