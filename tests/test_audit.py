@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -239,7 +240,7 @@ def test_the_page(rules, tmp_path, capsys):
     """Through the command: rules that run stand in page and data, the one that fails is named, exit code 1."""
     out = tmp_path / "page.md"
     targets = [f"{rules}:groups", f"{rules}:leaves"]
-    assert main(["audit", *targets, "-n", "4,6", "--out", str(out)]) == 1
+    assert main(["audit", *targets, "-n", "4,6", "--signature", "groups", "--out", str(out)]) == 1
     said = capsys.readouterr()
     assert "1 rules in" in said.out
     assert re.search(r"^\[1/2\] .*:groups: [0-9.]+ s\n\[2/2\] .*:leaves: [0-9.]+ s, not run$", said.err, re.MULTILINE)
@@ -249,6 +250,10 @@ def test_the_page(rules, tmp_path, capsys):
     assert "| 6 | rloo | 1, 1 | 0, 0 |" in text
     assert "## Not run" in text
     assert "exit code 7" in text
+    assert (
+        text.rstrip().splitlines()[-2]
+        == f"$ advshape audit {shlex.join(targets)} --signature groups -n 4,6 --out {out}"
+    )
     assert page([data[0]], command="x") == page(json.loads(json.dumps([data[0]])), command="x")
 
 

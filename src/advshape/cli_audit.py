@@ -119,4 +119,7 @@ def _command(options: Any) -> str:
     """The command that makes the page again; interpreters' paths are this machine's own."""
     targets = [shlex.quote(word) for word in options.targets]
     named = [f"--python {scheme}{'=' if scheme else ''}PATH" for scheme in _pythons(options.python)]
-    return " ".join(["advshape audit", *targets, *named, f"-n {options.n}"])
+    signature = [f"--signature {options.signature}"] if options.signature else []
+    return " ".join(
+        ["advshape audit", *targets, *named, *signature, f"-n {options.n}", f"--out {shlex.quote(options.out)}"]
+    )

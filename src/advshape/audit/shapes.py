@@ -85,15 +85,15 @@ class Tensors(Call):
 
     `constants` are further keyword arguments, values or functions of the mask (B, T); those that the function does not
     take are left out. A response's advantage is the mean over its tokens; `uneven` counts responses whose tokens
-    differed.
+    differed. arrays: "torch" or "numpy".
     """
 
+    arrays: Literal["auto", "numpy", "torch"] = "torch"
     constants: dict[str, Any] = field(default_factory=dict)
     single: bool = False
     uneven: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        self.arrays = "torch"
         self.ragged = self._ragged
         self.sized = lambda rewards, lengths: self._rows(
             rewards.ravel(), np.repeat(np.arange(len(rewards)), rewards.shape[1]), lengths.ravel()
@@ -102,7 +102,7 @@ class Tensors(Call):
     def __call__(self, rewards: Any) -> Any:
         groups, n = rewards.shape
         ids = np.repeat(np.arange(groups), n)
-        return self._tensor(rewards.reshape(-1), ids, np.full(len(ids), TOKENS)).reshape(groups, n)
+        return self._given(self._rows(np.asarray(rewards).reshape(-1), ids, None).reshape(groups, n))
 
     def _ragged(self, groups: Sequence[Rows]) -> list[Rows]:
         sizes = [len(group) for group in groups]
@@ -110,26 +110,28 @@ class Tensors(Call):
         return np.split(found, np.cumsum(sizes)[:-1])
 
     def _rows(self, rewards: Rows, ids: NDArray[np.int64], lengths: NDArray[np.int64] | None) -> Rows:
-        import torch
-
         sizes = np.full(len(ids), TOKENS) if lengths is None else lengths
-        return np.asarray(self._tensor(torch.as_tensor(rewards), ids, sizes).double().numpy())
+        dtype = np.float32 if self.single else np.float64
+        mask: Any = (np.arange(int(sizes.max())) < sizes[:, None]).astype(dtype)
+        tokens = np.zeros_like(mask)
+        tokens[np.arange(len(ids)), sizes - 1] = rewards
+        uids = np.array([f"prompt-{i}" for i in ids], dtype=object)
+        given: dict[str, Any] = {"token_level_rewards": tokens, "response_mask": mask}
+        given |= {key: value(mask) if callable(value) else value for key, value in self.constants.items()}
+        given = {key: self._given(value) for key, value in given.items()} | {"index": uids}
+        advantages = _numbers(_first(self.function(**_taken(self.function, given))))
+        mean = (advantages * mask).sum(1) / mask.sum(1)
+        apart = np.abs((advantages - mean[:, None]) * mask) > 1e-6 * np.abs(advantages).max()
+        self.uneven += int(apart.any(1).sum())
+        return mean
 
-    def _tensor(self, rewards: Any, ids: NDArray[np.int64], lengths: NDArray[np.int64]) -> Any:
+    def _given(self, values: Any) -> Any:
+        """An array as the function takes it."""
+        if self.arrays == "numpy" or not isinstance(values, np.ndarray):
+            return values
         import torch
 
-        rewards = rewards.float() if self.single else rewards.double()
-        sizes = torch.as_tensor(lengths)
-        mask = (torch.arange(int(sizes.max())) < sizes[:, None]).to(rewards.dtype)
-        tokens = torch.zeros_like(mask)
-        tokens[torch.arange(len(ids)), sizes - 1] = rewards
-        uids = np.array([f"prompt-{i}" for i in ids], dtype=object)
-        given: dict[str, Any] = {"token_level_rewards": tokens, "response_mask": mask, "index": uids}
-        given |= {key: value(mask) if callable(value) else value for key, value in self.constants.items()}
-        advantages = _first(self.function(**_taken(self.function, given)))
-        mean = (advantages * mask).sum(1) / mask.sum(1)
-        self.uneven += int((((advantages - mean[:, None]) * mask).abs() > 1e-6 * advantages.abs().max()).any(1).sum())
-        return mean
+        return torch.as_tensor(values)
 
 
 def shaped(function: Callable[..., Any], shape: str, **constants: Any) -> Call:
@@ -164,6 +166,12 @@ def _taken(function: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any
 
 def _first(found: Any) -> Any:
     return found[0] if isinstance(found, tuple) else found
+
+
+def _numbers(found: Any) -> Rows:
+    """As numpy's float64; it does not know torch's bfloat16."""
+    found = _array(found)
+    return found.astype(np.float64) if isinstance(found, np.ndarray) else np.asarray(found.detach().double().numpy())
 
 
 def _array(found: Any) -> Any:

@@ -81,8 +81,16 @@ def _swift(name: str, word: str, pairs: list[str]) -> Target:
 def _tunix(name: str, word: str, pairs: list[str]) -> Target:
     code = module("tunix")
     function = _one_of("tunix", _tunix_registry(code), word)
-    options(pairs, {})
-    return _target("tunix", name, function, Flat(function, "numpy"))
+    if "completion_mask" not in parameters(function):
+        options(pairs, {})
+        return _target("tunix", name, function, Flat(function, "numpy"))
+    chosen = options(pairs, {"gamma": 1.0, "gae_lambda": 1.0})
+
+    def rule(token_level_rewards: Any, response_mask: Any, values: Any) -> Any:
+        return function(token_level_rewards, values, response_mask, **chosen)
+
+    even = Tensors(rule, "numpy", constants=_EVEN)
+    return _target("tunix", name, function, even, (_shown(chosen), "values 0"))
 
 
 def _openrlhf(name: str, word: str, pairs: list[str]) -> Target:
