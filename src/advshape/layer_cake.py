@@ -54,39 +54,36 @@ def _layer_cake(xp: Any, data: Any, sizes: Any, weight: FloatArray, offset: Floa
     groups = np.ascontiguousarray(data.reshape((-1, n))) if xp is np else data.reshape((-1, n)).contiguous()
     found = xp.empty_like(groups)
     block = max(1, _BLOCK // n) if xp is np else max(1, len(groups))
-    first, place = _first_and_place(xp, groups[:block])
+    place = xp.arange(len(groups[:block]) * n, **_on(xp, groups)).reshape((-1, n))
     factors = _factors(xp, groups[:block], weight, offset, kept)
     for start in range(0, len(groups), block):
         part = slice(start, start + block)
-        x, index = _sorted(xp, groups[part], first, place if kept == [n] else None)
+        x, step, index = _sorted(xp, groups[part], place, whole=kept == [n])
         ends = None if low is None and high is None else _outside(xp, x, size[part], weight, offset, low, high)
         rise, toll = factors(size[part])
-        values = _summed(xp, x, rise, toll, ends)
+        values = _summed(xp, step, rise, toll, ends)
         if not bool(xp.isfinite(values[:, -1]).all()):  # whatever overflowed is still in the last sum
             raise AdvshapeError("two rewards lie further apart than floating point reaches; rescale them")
         if kept != [n]:
             values[xp.isnan(x)] = 0.0
-        found[part].reshape(-1)[index] = values.reshape(-1)
+        found[part].reshape(-1)[index.reshape(-1)] = values.reshape(-1)
     return found.reshape(data.shape)
 
 
-def _summed(xp: Any, x: Any, rise: Any, toll: Any, ends: Any) -> Any:
+def _summed(xp: Any, step: Any, rise: Any, toll: Any, ends: Any) -> Any:
     """Advantages by place, (groups, n): the lowest reward's, then prefix sums of what each step adds from there on.
 
-    ends: (groups,) comes on top of all, or None. Places not judged repeat the one before.
+    ends: (groups,) comes on top of all, or None. Places not judged repeat the one before. Overwrites `step`.
     """
-    step, flat, n = xp.empty_like(x), x.reshape(-1), x.shape[1]
     with np.errstate(over="ignore", invalid="ignore"):  # an overflow is reported by the caller
-        xp.subtract(flat[1:], flat[:-1], out=step.reshape(-1)[1:])  # one long row is faster than many short ones
-        step[:, 0] = 0.0
         if toll.ndim == 1:
             lowest = step @ toll
         else:
             step[xp.isnan(step)] = 0.0
             lowest = (step * toll).sum(-1)
-        step *= rise[: len(x)]
+        step *= rise[: len(step)]
         step[:, 0] = lowest if ends is None else lowest + ends
-        if xp is not np or n > min(_SHORT, len(x)):
+        if xp is not np or step.shape[1] > min(_SHORT, len(step)):
             return step.cumsum(-1)
         for before, here in pairwise(list(step.T)):  # many short rows: column by column is faster
             here += before
@@ -154,45 +151,49 @@ def _outside(
     return xp.where(xp.isnan(total), xp.zeros_like(total), total)
 
 
-def _sorted(xp: Any, data: Any, first: Any, place: Any) -> tuple[Any, Any]:
-    """Each group ascending, not judged ones last, (groups, n); and where every entry came from, flat.
+def _sorted(xp: Any, data: Any, place: Any, whole: bool) -> tuple[Any, Any, Any]:
+    """Each group ascending, not judged ones last; the steps up to each from the one before; where each came from.
 
-    place: each entry's place in its group, or None where some are not judged.
+    All (groups, n). place: the entries' own flat places; whole: every rollout is judged.
     """
+    place = place[: len(data)]
     if xp is not np:
         x, index = xp.sort(data, dim=-1)
-        return x, (index + first[: len(data)]).reshape(-1)
-    if place is not None and data.dtype == np.float64:
-        index = _order(data, place[: len(data)]) + first[: len(data)]
+        return x, _steps(xp, x), index + place[:, :1]
+    if whole and data.dtype == np.float64:
+        index = _order(data, place)
         x = data.take(index)
-        falls = x.reshape(-1)[1:] < x.reshape(-1)[:-1]
-        falls[x.shape[1] - 1 :: x.shape[1]] = False  # from one group to the next
-        if not falls.any():
-            return x, index.reshape(-1)
-    index = np.argsort(data, axis=-1) + first[: len(data)]
-    return data.take(index), index.reshape(-1)
+        step = _steps(xp, x)
+        if step.size == 0 or step.min() >= 0:
+            return x, step, index
+    index = np.argsort(data, axis=-1) + place[:, :1]
+    x = data.take(index)
+    return x, _steps(xp, x), index
+
+
+def _steps(xp: Any, x: Any) -> Any:
+    """d_s = x_s - x_{s-1} within each group, 0 at its first place."""
+    step, flat = xp.empty_like(x), x.reshape(-1)
+    with np.errstate(over="ignore", invalid="ignore"):  # an overflow is reported at the end
+        xp.subtract(flat[1:], flat[:-1], out=step.reshape(-1)[1:])  # one long row is faster than many short ones
+    step[:, 0] = 0.0
+    return step
 
 
 def _order(data: FloatArray, place: Any) -> Any:
-    """argsort of each group by one sort of values, twice as fast: each carries its place in its fraction's low bits.
+    """Flat places of each group in order, by one sort of values: each carries its place in its fraction's low bits.
 
-    Wrong where two rewards of a group differ in these bits alone: for the caller to see. Where the processor flushes
-    subnormals to zero, places beside a reward of 0 are lost, and their sum shows it.
+    Twice as fast as argsort. Wrong where two rewards of a group differ in these bits alone: for the caller to see.
+    Where the processor flushes subnormals to zero, places beside a reward of 0 are lost, and their sum shows it.
     """
-    low = (1 << (data.shape[1] - 1).bit_length()) - 1
+    low = (1 << (place.size - 1).bit_length()) - 1
     key = data.view(np.int64) & ~low
     key |= place
     key.view(np.float64).sort(axis=-1)
     key &= low
-    return key if key.sum() == place.sum() else np.argsort(data, axis=-1)
-
-
-def _first_and_place(xp: Any, x: Any) -> tuple[Any, Any]:
-    """Flat place of each group's first entry, and every place in a group; in numpy of the shape of `x`: faster."""
-    first = xp.arange(len(x), **_on(xp, x))[:, None] * x.shape[1]
-    if xp is not np:
-        return first, None
-    return np.repeat(first, x.shape[1], axis=1), np.tile(np.arange(x.shape[1]), (len(x), 1))
+    if int(key.sum()) == place.size * (place.size - 1) // 2:
+        return key
+    return np.argsort(data, axis=-1) + place[:, :1]
 
 
 def _like(xp: Any, values: FloatArray, x: Any) -> Any:
