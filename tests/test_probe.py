@@ -327,8 +327,38 @@ def test_batch_scale_is_said_to_need_many_prompts():
     assert alone.match.name == "grpo"
 
 
+def test_where_only_the_baseline_is_the_batchs_the_scale_is_known():
+    """F_n' = factor exactly: of two groups that differ in one reward, in one batch, the batch's mean cancels."""
+    for factor in (1.0, 3.0, -2.0):
+        found = adv.reverse(lambda r, factor=factor: factor * (r - r.mean()), 8)
+        assert not found.scale_free
+        assert found.table is None
+        np.testing.assert_allclose(found.surrogate.weight, factor, rtol=1e-12)
+        assert found.match.factor == pytest.approx(factor, rel=1e-12)
+        assert found.population.value(0.25) == pytest.approx(factor / 4)
+        assert "up to" not in str(found)
+        assert [f.kind for f in found.findings] == ["batch", "batch baseline", *["sign"] * (factor < 0)]
+        assert "only its baseline is the batch's own" in found.findings[1].message
+
+
 def test_where_a_rule_is_not_finite_the_rest_is_still_named():
-    assert adv.reverse(nan_when_dead, 8).nearest.startswith("grpo")
+    """The first line says so, whether the rest has a name or not: many read no further."""
+    found = adv.reverse(nan_when_dead, 8)
+    assert found.nearest.startswith("grpo")
+    assert found.nearest.endswith(" where it is finite")
+    assert str(found).splitlines()[0].endswith(" where it is finite")
+    unnamed = adv.reverse(lambda r: nan_when_dead(r) * (1 + r.mean(-1, keepdims=True) ** 3), 8)
+    assert "n = 8: not finite in some groups, so no surrogate; elsewhere no entry; nearest is" in str(unnamed)
+    assert "where it is finite" not in str(adv.reverse("grpo", 8))
+
+
+def test_a_parameter_of_the_nearest_entry_is_shown_with_four_digits():
+    """None is exact: more digits than the distance allows would tell nothing. The match keeps them all."""
+    found = adv.reverse(("-rho", "-1"), 8)
+    assert not found.match.exact
+    for number in re.findall(r"\d+\.\d+", str(found.match)):
+        assert len(number.replace(".", "").lstrip("0")) <= 4, found.match
+    assert adv.estimator(found.match.name).table(8) is not None
 
 
 def test_torch_functions():

@@ -26,8 +26,8 @@ def test_a_function_in_the_working_directory(rules, capsys):
     assert main(["reverse", f"{rules}:odd", "-n", "5", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["positive"] is None
-    assert found["up_to_batch_scale"]
-    assert [f["kind"] for f in found["findings"]] == ["batch", "batch scale", "signature"]
+    assert not found["up_to_batch_scale"]
+    assert [f["kind"] for f in found["findings"]] == ["batch", "batch baseline", "signature"]
 
 
 @pytest.mark.parametrize("target", ["no_such_module_here:f", "{rules}:none", ":f", "{rules}:"])

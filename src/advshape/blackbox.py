@@ -56,12 +56,12 @@ def measure(function: Callable[[Any], Any], n: int, rng: np.random.Generator, ar
     if found is None:
         weight = positive[1:] - negative[:-1]
         return Measured(positive, negative, weight, tuple(findings), False, call.precision)
-    table, weight_, text = _up_to_scale(call, n, rng) if found.kind == "batch" else (None, None, "")
+    table, weight_, kind, text = _up_to_scale(call, n, rng) if found.kind == "batch" else _NO_TABLE
     if text:
-        findings.append(Finding("batch scale", text))
+        findings.append(Finding(kind, text))
     positive_, negative_ = table if table is not None else (None, None)
     mean = mean_advantages(call, groups, Refused) if found.kind == "random" else None
-    return Measured(positive_, negative_, weight_, tuple(findings), weight_ is not None, call.precision, mean)
+    return Measured(positive_, negative_, weight_, tuple(findings), kind == "batch scale", call.precision, mean)
 
 
 def _outside(call: Caller, base: FloatArray, n: int, rng: np.random.Generator) -> Finding | None:
@@ -238,20 +238,21 @@ def _mates(n: int, rng: np.random.Generator) -> list[FloatArray]:
 
 def _up_to_scale(
     call: Caller, n: int, rng: np.random.Generator
-) -> tuple[tuple[FloatArray, FloatArray] | None, FloatArray | None, str]:
-    """A batch scale times a table? The weights, and perhaps the table, measured beside different batch mates."""
+) -> tuple[tuple[FloatArray, FloatArray] | None, FloatArray | None, str, str]:
+    """A batch scale times a table? The weights, and perhaps the table, measured beside different batch mates; and what
+    was found, as kind and text."""
     groups, weights, offsets = staircase(n), [], []
     for mates in _mates(n, rng):
         try:
             found = call(np.concatenate([groups, mates]))[: n + 1]
         except Refused:
-            return None, None, ""
+            return _NO_TABLE
         weights.append(found[1:, 0] - found[:-1, -1])
         offsets.append(-found[:-1, -1])
     weight = weights[0]
     size = float(weight @ weight)
     if not np.isfinite(size) or size == 0:
-        return None, None, ""
+        return _NO_TABLE
     scales = [float(w @ weight) / size for w in weights]
     precision = max(call.precision, 1e-7)  # an epsilon beside the batch's deviation is no exact scale
 
@@ -259,10 +260,12 @@ def _up_to_scale(
         return not any(differ(v, s * values[0], precision).any() for v, s in zip(values, scales, strict=True))
 
     if any(s <= 0 for s in scales) or not scaled(weights):
-        return None, None, ""
+        return _NO_TABLE
     spread = f"it varied by a factor of {max(scales) / min(scales):.3g} here"
+    if not scaled(offsets) and max(scales) - min(scales) <= 10 * precision:
+        return None, weight, "batch baseline", _BASELINE
     if not scaled(offsets):
-        return None, weight, (
+        return None, weight, "batch scale", (
             f"its weights, and so its surrogate, are known up to a scale that the batch sets ({spread}); "
             f"its baseline is the batch's own and no function of the group, so there is no table; {_MANY}"
         )  # fmt: skip
@@ -270,14 +273,21 @@ def _up_to_scale(
     try:
         scales += _row_scales(call, table, n, _mates(n, rng), precision)
     except Refused:
-        return None, None, ""
+        return _NO_TABLE
     if any(not s >= 0 for s in scales):
-        return None, None, ""
+        return _NO_TABLE
     scales = [s for s in scales if s > 0]
     spread = f"it varied by a factor of {max(scales) / min(scales):.3g} here"
-    return table, weight, f"a table times a scale that the batch sets ({spread}): known up to that scale; {_MANY}"
+    text = f"a table times a scale that the batch sets ({spread}): known up to that scale; {_MANY}"
+    return table, weight, "batch scale", text
 
 
+_NO_TABLE = (None, None, "", "")
+_BASELINE = (
+    "only its baseline is the batch's own, and no function of the group, so there is no table; its weights, and so its "
+    "surrogate, are known with their scale, which did not vary here; this holds for batches of many prompts: among few "
+    "a group moves the baseline itself"
+)
 _MANY = (
     "this holds for batches of many prompts: among few a group moves the scale itself, and with one prompt a rule "
     "divided by the batch's standard deviation is GRPO"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,9 +45,10 @@ class Match:
 
     def __str__(self) -> str:
         factor = f"{self.factor:.4g}"
-        named = self.name if factor == "1" else f"{self.name} x {factor}"
+        name = self.name if self.exact else _LONG.sub(lambda found: f"{float(found[0]):.4g}", self.name)
+        named = name if factor == "1" else f"{name} x {factor}"
         if self.factor < 0:
-            named = f"{self.factor:.4g} x {self.name}"
+            named = f"{factor} x {name}"
         others = [name for name in self.also if not name.endswith("=1)")]
         also = f" (the same table as {', '.join(others[:3])}{', ...' if len(others) > 3 else ''})" if others else ""
         if not self.exact:
@@ -54,6 +56,9 @@ class Match:
         if self.same == "weights":
             return f"{named} in its weights: the same objective with another baseline"
         return f"{named}{also}"
+
+
+_LONG = re.compile(r"-?\d+\.\d+(?:e[-+]?\d+)?")
 
 
 def _agree(a: Surrogate, b: Surrogate | None) -> bool:

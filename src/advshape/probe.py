@@ -55,7 +55,7 @@ class Reversal:
             return None
         if self.scale_free and self.match.exact:
             return f"{replace(self.match, factor=1.0, also=())}{self._scale}"
-        return str(self.match)
+        return f"{self.match} where it is finite" if self.match.exact and self.outside else str(self.match)
 
     @property
     def _scale(self) -> str:
@@ -85,7 +85,9 @@ class Reversal:
         if any(finding.kind in ("overflow", "underflow") for finding in self.findings):
             return "not measured"
         if self.outside:
-            named = f"; {self.match}" if isinstance(self.match, MeanMatch) else ""
+            if self.match and not isinstance(self.match, MeanMatch):
+                return f"not finite in some groups, so no surrogate; elsewhere {self.match}"
+            named = f"; {self.match}" if self.match else ""
             return f"outside the class of count-based rules, no surrogate{named}"
         return str(self.match) if self.match else "no entry of the catalogue is near"
 
@@ -110,7 +112,7 @@ def reverse(rule: Target, n: int, *, rng: int | np.random.Generator = 0, arrays:
     2*arcsin(sqrt(rho))
     >>> R = reverse(lambda r: r - r.mean(), n=4)      # the batch's mean, not the group's
     >>> R.table is None, [f.kind for f in R.findings]
-    (True, ['batch', 'batch scale'])
+    (True, ['batch', 'batch baseline'])
     """
     if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 1:
         raise AdvshapeError(f"a group has a whole number n >= 1 of rollouts, got n={n!r}")
@@ -172,7 +174,10 @@ def _of_function(function: Callable[[Any], Any], n: int, rng: np.random.Generato
         if seen.weight is None or not finite:
             return _of_random(seen, n) if seen.mean is not None else Reversal(n, None, None, seen.findings)
         surrogate, match = FiniteSurrogate(seen.weight), nearest_weights(seen.weight, seen.precision)
-        return Reversal(n, None, surrogate, seen.findings, match, scale_free=seen.scale_free)
+        aim = match.surrogate if match and not seen.scale_free else None
+        zero = 10 * seen.precision * float(np.abs(seen.weight).max())
+        findings = (*seen.findings, *_backward(seen.weight, zero))
+        return Reversal(n, None, surrogate, findings, match, aim, seen.scale_free)
     if not finite:
         known = np.stack([np.isfinite(seen.positive), np.isfinite(seen.negative)])
         rest = AdvantageTable(*(np.nan_to_num(x, posinf=0, neginf=0) for x in (seen.positive, seen.negative)))
@@ -211,10 +216,7 @@ def _about(table: AdvantageTable, precision: float) -> Iterator[Finding]:
     if len(bad):
         what = "right answers are pushed down" if right[bad[0]] < -zero else "wrong answers are pushed up"
         yield _finding("sign", f"{what} in groups with {counts_text(bad)} of {n} right", table, groups, bad)
-    backward = np.flatnonzero(table.weight < -zero)
-    if len(backward):
-        text = f"F_n' has a negative coefficient: with {counts_text(backward)} others right, being right is worth less"
-        yield Finding("sign", text + " than being wrong")
+    yield from _backward(table.weight, zero)
     total = c * right + (n - c) * wrong
     uneven = c[1:n][np.abs(total[1:n]) > zero * n]
     if len(uneven):
@@ -224,6 +226,13 @@ def _about(table: AdvantageTable, precision: float) -> Iterator[Finding]:
     if ends:
         text = f"groups that are {' or '.join(ends)} teach too: do not filter them out, and expect their backward pass"
         yield Finding("dead groups", text)
+
+
+def _backward(weight: FloatArray, zero: float) -> Iterator[Finding]:
+    backward = np.flatnonzero(weight < -zero)
+    if len(backward):
+        text = f"F_n' has a negative coefficient: with {counts_text(backward)} others right, being right is worth less"
+        yield Finding("sign", text + " than being wrong")
 
 
 def _finding(kind: str, text: str, table: AdvantageTable, groups: FloatArray, counts: Counts) -> Finding:

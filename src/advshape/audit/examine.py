@@ -40,7 +40,7 @@ def probe(target: Target, n: int) -> Reversal:
     if not any(finding.kind == "batch" for finding in found.findings):  # else a group of any size changes it
         checks.append(_ragged)
     more = [check(target.rule, n) for check in checks]
-    if target.guessed and (found.outside or found.scale_free) and "group" in _answering(target, n):
+    if target.guessed and (found.table is None or found.scale_free) and "group" in _answering(target, n):
         text = "it was called with many groups; if it is written for one group at a time, say so: --signature group"
         more.append(adv.Finding("signature", text))
     return dataclasses.replace(found, findings=(*found.findings, *(f for f in more if f is not None)))
