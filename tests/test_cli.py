@@ -90,12 +90,57 @@ def test_reverse(capsys):
 
 
 @pytest.mark.parametrize(
+    ("words", "n"),
+    [
+        (["reverse", "grpo"], 8),
+        (["reverse", "pass_at_k(k=8)"], 9),
+        (["reverse", "rloo_k(k=12)"], 12),
+        (["derive", "pass_at_k(k=20)"], 21),
+        (["derive", "1-(1-rho)**20"], 20),
+        (["derive", "rho"], 16),
+    ],
+)
+def test_n_is_by_default_one_that_the_rule_allows(capsys, words, n):
+    code, out, _ = run(capsys, *words, "--json")
+    assert (code, json.loads(out)["n"]) == (0, n)
+
+
+@pytest.mark.parametrize(
+    ("words", "slope"),
+    [
+        (["derive", "-rho", "-n8"], lambda rho: -1),
+        (["derive", "-n", "8", "--build", "unbiased", "-(1-rho)**2"], lambda rho: 2 * (1 - rho)),
+        (["derive", "--base", "-rho", "rho**2", "-n=8"], lambda rho: 2 * rho),
+    ],
+)
+def test_a_formula_may_begin_with_a_minus(capsys, words, slope):
+    code, out, _ = run(capsys, *words, "--json")
+    found = json.loads(out)
+    assert (code, found["n"]) == (0, 8)
+    assert found["finite_derivative"] == pytest.approx([slope(rho) for rho in found["rho"]], abs=1e-12)
+    assert found["spec"]["surrogate"] in words  # as typed, to be pasted
+
+
+def test_both_formulas_of_a_rule_may_begin_with_a_minus(capsys):
+    for words in (["--positive", "-rho", "--negative", "-1"], ["--positive=-rho", "--negative=-1"]):
+        code, out, _ = run(capsys, "reverse", *words)
+        assert code == 0
+        assert out.startswith("A+ = -rho, A- = -1\n")
+
+
+@pytest.mark.parametrize(
     ("words", "expected"),
     [
         (["reverse", "gprpo"], ["'gprpo'", "'grpo'"]),
         (["reverse", "grpo", "--signature", "group"], ["--signature", "is code"]),
         (["reverse", "rules.py"], ["'rules.py' is a file", "rules.py:FUNCTION"]),
         (["reverse", "pass_at_k(k=8)", "-n", "8"], ["n >= 9", "n=8"]),
+        (["reverse", "1-(1-rho)**8"], ["is a formula", "advshape derive '1-(1-rho)**8'", "--positive"]),
+        (["reverse", "-grpo"], ["cannot read '-grpo'"]),
+        (["reverse", "grpo", "-n", "0"], ["from 1 to 4096", "n=0"]),
+        (["estimators", "qea"], ["'qea', did you mean 'qae'?"]),
+        (["derive", "rho", "--set", "p=0.1"], ["'rho' has no parameter 'p'; write p into it", "leave p=0.1 out"]),
+        (["derive", "-p"], ["unknown name 'p' at character 2"]),
         (["derive", "PassAtN(k=3)"], ["'PassAtN'", "'PassAtK'"]),
         (["derive", "PassAtK(k=32)", "-n", "16"], ["n >= 32", "n=16"]),
         (["derive", "grpo", "--build", "plug_in"], ["--build"]),

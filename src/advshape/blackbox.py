@@ -261,14 +261,8 @@ def _up_to_scale(
 
     if any(s <= 0 for s in scales) or not scaled(weights):
         return _NO_TABLE
-    spread = f"it varied by a factor of {max(scales) / min(scales):.3g} here"
-    if not scaled(offsets) and max(scales) - min(scales) <= 10 * precision:
-        return None, weight, "batch baseline", _BASELINE
     if not scaled(offsets):
-        return None, weight, "batch scale", (
-            f"its weights, and so its surrogate, are known up to a scale that the batch sets ({spread}); "
-            f"its baseline is the batch's own and no function of the group, so there is no table; {_MANY}"
-        )  # fmt: skip
+        return None, weight, *_own_baseline(scales, precision)
     table = np.r_[0.0, weight - offsets[0]], np.r_[-offsets[0], 0.0]
     try:
         scales += _row_scales(call, table, n, _mates(n, rng), precision)
@@ -277,17 +271,29 @@ def _up_to_scale(
     if any(not s >= 0 for s in scales):
         return _NO_TABLE
     scales = [s for s in scales if s > 0]
-    spread = f"it varied by a factor of {max(scales) / min(scales):.3g} here"
-    text = f"a table times a scale that the batch sets ({spread}): known up to that scale; {_MANY}"
+    text = f"a table times a scale that the batch sets ({_spread(scales)}): known up to that scale; {_MANY}"
     return table, weight, "batch scale", text
 
 
 _NO_TABLE = (None, None, "", "")
-_BASELINE = (
-    "only its baseline is the batch's own, and no function of the group, so there is no table; its weights, and so its "
-    "surrogate, are known with their scale, which did not vary here; this holds for batches of many prompts: among few "
-    "a group moves the baseline itself"
-)
+
+
+def _own_baseline(scales: list[float], precision: float) -> tuple[str, str]:
+    """Kind and text where the offsets follow the batch, and the weights perhaps in their scale."""
+    own = "its baseline is the batch's own and no function of the group, so there is no table"
+    if max(scales) - min(scales) <= 10 * precision:
+        return "batch baseline", (
+            f"only {own}; its weights, and so its surrogate, are known with their scale, which did not vary here; this "
+            "holds for batches of many prompts: among few a group moves the baseline itself"
+        )
+    weights = f"its weights, and so its surrogate, are known up to a scale that the batch sets ({_spread(scales)})"
+    return "batch scale", f"{weights}; {own}; {_MANY}"
+
+
+def _spread(scales: list[float]) -> str:
+    return f"it varied by a factor of {max(scales) / min(scales):.3g} here"
+
+
 _MANY = (
     "this holds for batches of many prompts: among few a group moves the scale itself, and with one prompt a rule "
     "divided by the batch's standard deviation is GRPO"

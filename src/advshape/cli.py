@@ -26,7 +26,7 @@ from advshape import (
     cli_reverse,
     cli_watch,
 )
-from advshape.cli_parser import Parser
+from advshape.cli_parser import Parser, minus_first
 from advshape.cli_quiet import no_deprecation_notes, no_foreign_bars
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; errors go to standard error in one line."""
     from advshape.errors import AdvshapeError
 
-    options = _parser().parse_args(cli_reverse.joined(sys.argv[1:] if arguments is None else arguments))
+    options = _parser().parse_args(minus_first(sys.argv[1:] if arguments is None else arguments))
     command: Callable[[argparse.Namespace], int] = options.run
     try:
         return command(options)

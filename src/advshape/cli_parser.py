@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["Parser", "rollouts"]
+__all__ = ["Parser", "minus_first", "rollouts"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -49,6 +50,22 @@ class Parser(argparse.ArgumentParser):
             close = difflib.get_close_matches(word.partition("=")[0], known, n=1) if word.startswith("--") else []
             hints.append(f"{word} (did you mean {close[0]}?)" if close else word)
         self.error(f"unrecognized arguments: {' '.join(hints)}")
+
+
+def minus_first(words: Sequence[str]) -> list[str]:
+    """The words with a space before each formula that begins with a minus, which argparse would take for an option.
+
+    Formulas are given to `derive` and `reverse`, whose only short options are -h and -n.
+
+    >>> minus_first(["derive", "-rho", "-n", "8", "--base", "-log(rho)"])
+    ['derive', ' -rho', '-n', '8', '--base', ' -log(rho)']
+    """
+    if next((word for word in words if not word.startswith("-")), "") not in ("derive", "reverse"):
+        return list(words)
+    return [f" {word}" if _FORMULA.match(word) else word for word in words]
+
+
+_FORMULA = re.compile(r"-(?!-|h?$|n=?[-+.\d]*$)")
 
 
 def rollouts(text: str) -> int:

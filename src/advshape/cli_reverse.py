@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
+import shlex
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 import advshape as adv
@@ -14,8 +15,9 @@ from advshape.audit.known import SHAPES
 from advshape.cli_parser import rollouts
 from advshape.errors import AdvshapeError
 
-__all__ = ["add", "audited", "formulas", "joined"]
+__all__ = ["add", "audited", "formulas"]
 
+DEFAULT_N = 8
 LARGEST_N = 1024  # the search for a name builds hundreds of tables
 RHO = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 
@@ -23,19 +25,19 @@ RHO = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 def add(commands: Any) -> None:
     """The subcommand."""
     sub = commands.add_parser("reverse", help="what does an advantage rule really optimise?", allow_abbrev=False)
-    sub.add_argument("target", metavar="TARGET", nargs="?",
+    sub.add_argument("target", metavar="TARGET", nargs="?", type=str.strip,
                      help="an estimator of the catalogue, such as grpo or 'pass_at_k(k=8)'; an installed trainer's "
                      "own: trl:scale_rewards=batch, verl:grpo_passk, skyrl:, swift:, openrlhf:, tunix:NAME; or your "
                      "code: module:function, path/to/file.py:function")  # fmt: skip
-    sub.add_argument("--positive", metavar="FORMULA",
+    sub.add_argument("--positive", metavar="FORMULA", type=str.strip,
                      help="instead of TARGET: A+ of the success rate rho, such as 'sqrt((1-rho)/rho)'")  # fmt: skip
-    sub.add_argument("--negative", metavar="FORMULA", help="and A-, such as '-sqrt(rho/(1-rho))'")
+    sub.add_argument("--negative", metavar="FORMULA", type=str.strip, help="and A-, such as '-sqrt(rho/(1-rho))'")
     sub.add_argument("--signature", metavar="SHAPE", choices=SHAPES,
                      help="how your function is called: groups (default): (P, n) -> (P, n); group: (n,) -> (n,); "
                      "flat: (P n,), n -> (P n,); list: [(n,), ...] -> [(n,), ...]; verl: keyword tensors")  # fmt: skip
     sub.add_argument("--python", metavar="PATH", help="interpreter of the environment that has the trainer")
     sub.add_argument("--seconds", type=float, default=300.0, help="time limit of your or the trainer's code (300)")
-    sub.add_argument("-n", type=rollouts, default=8, help="rollouts per prompt (default 8)")
+    sub.add_argument("-n", type=rollouts, help="rollouts per prompt (default 8, or the fewest that an estimator takes)")
     sub.add_argument("--json", action="store_true", help="for programs")
     sub.set_defaults(run=run)
 
@@ -48,8 +50,16 @@ def run(options: argparse.Namespace) -> int:
     code = target is not None and (":" in target or target == "trl")
     if target is not None and target.endswith(".py"):
         raise AdvshapeError(f"{target!r} is a file; name the function in it, as in {target}:FUNCTION")
+    if target is not None and not code and re.search(r"\brho\b", target):
+        raise AdvshapeError(
+            f"{target!r} is a formula: of an objective, type advshape derive {shlex.quote(target)}; of a rule, give "
+            "two, --positive A+ and --negative A-"
+        )
     if not code and (options.signature or options.python):
         raise AdvshapeError("--signature and --python are for a TARGET that is code, such as path/to/rules.py:FUNCTION")
+    if options.n is None:
+        least = 1 if code or target is None else adv.estimator(target).smallest_n
+        options.n = max(DEFAULT_N, least)
     if target is None:
         print(formulas(*pair, options.n, options.json))
     elif code:
@@ -59,21 +69,6 @@ def run(options: argparse.Namespace) -> int:
 
         print(reverse(target, options.n, options.json))
     return 0
-
-
-def joined(words: Sequence[str]) -> list[str]:
-    """--negative "-sqrt(rho)" as one word: argparse would take a formula that begins with a minus for an option.
-
-    >>> joined(["reverse", "--negative", "-rho"])
-    ['reverse', '--negative=-rho']
-    """
-    out: list[str] = []
-    for word in words:
-        if out and out[-1] in ("--positive", "--negative") and not word.startswith("--"):
-            out[-1] = f"{out[-1]}={word}"
-        else:
-            out.append(word)
-    return out
 
 
 def formulas(positive: str | None, negative: str | None, n: int, as_json: bool = False) -> str:

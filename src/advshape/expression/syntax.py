@@ -63,7 +63,11 @@ def read(text: str, parameters: Mapping[str, Fraction]) -> Node:
         parser.refuse("expected an operator")
     unused = [name for name in parameters if name not in parser.used]
     if unused:
-        raise AdvshapeError(f"the formula {text[:60]!r} has no parameter {unused[0]!r}{_nearest(unused[0])}")
+        name, number = unused[0], float(parameters[unused[0]])
+        raise AdvshapeError(
+            f"the formula {text[:60]!r} has no parameter {name!r}; write {name} into it, as in {name}*entropy(rho), or "
+            f"leave {name}={number:g} out"
+        )
     return tree
 
 
