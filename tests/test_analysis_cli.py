@@ -199,11 +199,15 @@ def test_plot_draws_the_alternatives_with_their_own_colour_and_marker(capsys, tm
                      "--plot", tmp_path / "plot.html")  # fmt: skip
     assert code == 0
     page = (tmp_path / "plot.html").read_text()
-    data = page[page.rindex("Plotly.newPlot(") :]
-    for name in names:
-        assert data.count(f'"name":"{name}"') == 3  # the advantages stand as A+ and A-
-        assert data.count(f'"legendgroup":"{name}"') == 5
-    assert data.count('"showlegend":true') == 5  # this one, three rivals, F
+    charts = json.loads(page.partition('id="payload">')[2].partition("</script>")[0])["charts"]
+    assert [chart["name"] for chart in charts] == ["F", "F-slope", "advantage", "eta"]
+    for chart in charts:
+        shown = [line["name"] for line in chart["data"] if line["showlegend"]]
+        assert shown[1:4] == names
+        assert len(shown) == 4 + chart["name"].startswith("F")  # the objective itself too
+        assert len({line["line"]["color"] for line in chart["data"]}) == len(shown)
+        assert len({line["marker"]["symbol"] for line in chart["data"] if line["name"] in names}) >= 3
+        assert chart["data"][1]["x"][0] == chart["table"]["rows"][len(chart["data"][0]["x"])][1]  # CSV: line by line
     first = adv.estimator({"surrogate": "1-(1-rho)**4", "baseline": "centered"})
     for scale in ("none", "rms"):
         panels = derivation(first, 8, [adv.estimator(name) for name in names], scale)

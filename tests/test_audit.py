@@ -140,7 +140,7 @@ def test_what_the_function_also_takes_reaches_it(rules):
         ("by_place", 4, {"unequal groups"}),
         ("by_length", 4, {"lengths", "not centred", "dead groups"}),
         ("by_token", 4, {"tokens", "lengths", "not centred", "dead groups"}),
-        ("by_batch", 4, {"batch", "batch scale"}),
+        ("by_batch", 4, {"batch", "batch baseline"}),
     ],
 )
 def test_what_only_the_signature_shows(rules, function, n, kinds):

@@ -103,6 +103,29 @@ class Tab:
         self.context.close()
 
 
+@pytest.mark.parametrize(("scheme", "lightness"), [("light", 240), ("dark", 20)])
+def test_a_derivation_follows_theme_and_width(chromium, tmp_path, scheme, lightness):
+    """`advshape derive --plot page.html` on a phone: nothing to scroll sideways, in the colours of the system."""
+    import advshape as adv
+    from advshape.report.derivation import save_derivation
+
+    rivals = [adv.estimator("grpo"), adv.estimator("pkpo_loo(k=4)")]
+    page = save_derivation(adv.estimator({"surrogate": "1-(1-rho)**4 + 0.1*entropy(rho)", "build": "plug_in"}), 16,
+                           tmp_path / "page.html", rivals)  # fmt: skip
+    tab = Tab(chromium, page, color_scheme=scheme, viewport=PHONE)
+    assert tab.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    paper = tab.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    ink = tab.page.locator(".legendtext").first.evaluate("(text) => getComputedStyle(text).fill")
+    assert abs(int(re.search(r"\d+", paper)[0]) - lightness) < 20
+    assert (int(re.search(r"\d+", ink)[0]) < 128) == (lightness > 128)
+    assert tab.page.locator(".chart .scatterlayer").count() == 4
+    assert tab.page.locator("#chart-advantage .legendtext").count() == 3
+    for box in (item.bounding_box() for item in tab.page.locator(".chart .plot").all()):
+        assert box["width"] > 200
+        assert box["height"] > 120
+    tab.check()
+
+
 @pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
 def test_a_hostile_run_stays_text(chromium, run, scheme):
     tab = Tab(chromium, run, color_scheme=scheme, viewport=PHONE)

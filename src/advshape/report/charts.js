@@ -37,7 +37,7 @@ const legendHeight = (chart, width) => {
   return Math.ceil(names.length / Math.max(1, Math.floor((width - 60) / each))) * (4 + 16 * lines);
 };
 const axis = (given, pixels) => ({
-  gridcolor: css("--line"), linecolor: css("--line"), zeroline: false, automargin: true, fixedrange: true,
+  gridcolor: css("--line"), linecolor: css("--line"), zeroline: false, zerolinecolor: css("--soft"), automargin: true, fixedrange: true,
   ...given, title: { text: wrapped(given.title, pixels), font: { size: 12.5, color: css("--soft") }, standoff: 8 },
 });
 const draw = (chart) => {

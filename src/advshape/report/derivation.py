@@ -1,4 +1,4 @@
-"""Estimators as four pictures: F and F_n, F' and F_n', advantages, eta. PNG by matplotlib, HTML by plotly.
+"""Estimators as four pictures: F and F_n, F' and F_n', advantages, eta. A PNG, or a page like the reports.
 
 One estimator has a colour for every line; several have a colour and a marker each, the same in all pictures.
 """
@@ -6,8 +6,10 @@ One estimator has a colour for every line; several have a colour and a marker ea
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
@@ -17,7 +19,9 @@ from numpy.typing import NDArray
 
 from advshape.analysis import Scale, scale_factor
 from advshape.errors import AdvshapeError
+from advshape.report.charts import SYMBOLS, Chart, chart
 from advshape.report.figures import COLOURS, MARKERS
+from advshape.report.render import render_template
 from advshape.surrogate import Surrogate
 from advshape.table import AdvantageEstimator, AdvantageTable
 
@@ -30,13 +34,14 @@ __all__ = ["Panel", "check_plot_file", "derivation", "save_derivation"]
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """One picture: title, what its horizontal axis shows, and named lines (x, y); infinite values are left out.
+    """One picture: title, what its axes show, and named lines (x, y); infinite values are left out.
 
     owners: the estimator that each line belongs to; -1 for the objective itself.
     """
 
     title: str
     across: str
+    up: str
     by_count: bool = False
     lines: dict[str, tuple[Floats, Floats]] = field(default_factory=dict)
     owners: dict[str, int] = field(default_factory=dict)
@@ -68,10 +73,10 @@ def derivation(
     named = {e.name: e.table(n) for e in (estimator, *others)}
     factors = {name: scale_factor(table, scale) for name, table in named.items()}
     panels = [
-        Panel("objective", "success probability rho"),
-        Panel("slope: the pull on a prompt", "success probability rho"),
-        Panel("advantages", f"right answers c of {n}", by_count=True),
-        Panel("eta(c): sum of absolute advantages", f"right answers c of {n}", by_count=True),
+        Panel("objective", "success probability rho", "F"),
+        Panel("slope: the pull on a prompt", "success probability rho", "F'"),
+        Panel("advantages", f"right answers c of {n}", "advantage", by_count=True),
+        Panel("eta(c): sum of absolute advantages", f"right answers c of {n}", "eta(c)", by_count=True),
     ]
     for owner, (name, table) in enumerate(named.items()):
         names = (name, name, f"{name}: A+", f"{name}: A-", name)
@@ -113,7 +118,11 @@ def save_derivation(
     title += "" if scale == "none" else f"; tables scaled to {scale}"
     panels = derivation(estimator, n, others, scale)
     try:
-        _save_png(panels, title, file) if file.suffix == ".png" else _save_html(panels, title, file)
+        if file.suffix == ".png":
+            _save_png(panels, title, file)
+        else:
+            aim = f"F = {estimator.surrogate!r}" if estimator.surrogate is not None else "No named objective"
+            _save_html(panels, title, file, f"{aim}; {estimator.kind}.")
     except OSError as error:
         raise AdvshapeError(f"cannot write the plot {file} ({error.strerror}); name another file") from error
     return file
@@ -190,52 +199,43 @@ def _save_png(panels: list[Panel], title: str, file: Path) -> None:
     figure.savefig(file, dpi=150)
 
 
-def _save_html(panels: list[Panel], title: str, file: Path) -> None:
-    from plotly.graph_objects import Scatter
-    from plotly.subplots import make_subplots
-
-    figure = make_subplots(
-        rows=2, cols=2, subplot_titles=[_title(p) for p in panels], vertical_spacing=0.16, horizontal_spacing=0.09
+def _save_html(panels: list[Panel], title: str, file: Path, headline: str) -> None:
+    charts = [_chart(panel) for panel in panels]
+    versions = {"advshape": version("advshape"), "python": platform.python_version()}
+    page = render_template(
+        "derivation.html",
+        {"charts": charts, "sources": [], "reasons": []},
+        title=title,
+        headline=[headline],
+        charts=charts,
+        headers=[],
+        version_lists=[("Versions", versions)],
+        has_rollouts=False,
+        recipes=[],
+        repeat=[],
     )
-    lines = wrap(title, 90)
-    for k, panel in enumerate(panels):
-        (row, col), legend = divmod(k, 2), f"legend{k + 1}" if k and not panel.several else "legend"
-        for i, (name, (x, y)) in enumerate(panel.lines.items()):
-            style = _style(panel, i, name)
-            mode = "lines+markers" if style.marked.size else "lines"
-            size = np.where(np.isin(np.arange(len(x)), style.marked), 8, 0)
-            symbol = _SYMBOLS[style.marker] + ("-open" if style.open else "")
-            named = (
-                panel.title.startswith("eta") or (style.dashed and k == 0) if panel.several else len(panel.lines) > 1
-            )
-            dash = "dash" if style.dashed else "solid"
-            trace = Scatter(x=x.tolist(), y=y.tolist(), name=style.name, mode=mode, legend=legend, showlegend=named,
-                            line={"color": style.colour, "dash": dash},
-                            marker={"symbol": symbol, "size": size.tolist(), "opacity": 1,
-                                    "line": {"width": 1.5 if style.open else 0, "color": style.colour}},
-                            legendgroup=style.name.split(": A")[0] if panel.several else None)  # fmt: skip
-            figure.add_trace(trace, row=row + 1, col=col + 1)
-        whole = {"tickformat": "d"} if panel.by_count else {"range": [0, 1]}
-        figure.update_xaxes(title_text=panel.across, row=row + 1, col=col + 1, **whole)
-        figure.update_layout({legend: _legend_place(figure, panel, k)})
-    figure.update_yaxes(zeroline=True, zerolinecolor="#6b7280", zerolinewidth=1, gridcolor="#e5e7eb", showgrid=True)
-    figure.update_layout(
-        title="<br>".join(lines), template="simple_white", height=820 + 40 * panels[0].several,
-        margin={"t": 80 + 22 * len(lines), "r": 40},
-    )  # fmt: skip
-    figure.write_html(str(file), include_plotlyjs=True, full_html=True)
+    file.write_text(page, encoding="utf-8", newline="\n")
 
 
-def _legend_place(figure: Any, panel: Panel, k: int) -> dict[str, Any]:
-    """Inside the panel where one estimator is shown, below all of them where several are."""
+def _chart(panel: Panel) -> Chart:
+    """The panel as a chart of the project's pages, which follow the reader's theme and width."""
+    data, rows = [], list[tuple[str, float, float | None]]()
+    for i, (name, (x, y)) in enumerate(panel.lines.items()):
+        style = _style(panel, i, name)
+        slot = f"c{COLOURS.index(style.colour)}" if style.colour in COLOURS else "c0"
+        sizes = np.where(np.isin(np.arange(len(x)), style.marked), 8, 0).tolist()
+        marker = {"symbol": SYMBOLS[style.marker] + ("-open" if style.open else ""), "size": sizes, "color": slot,
+                  "opacity": 1, "line": {"width": 1.5 if style.open else 0, "color": slot}}  # fmt: skip
+        points = [(float(a), float(b) if np.isfinite(b) else None) for a, b in zip(x, y, strict=True)]
+        data.append({"x": [a for a, _ in points], "y": [b for _, b in points], "name": style.name.removesuffix(": A+"),
+                     "legendgroup": style.name.split(": A")[0], "showlegend": not style.open,
+                     "mode": "lines+markers" if style.marked.size else "lines", "marker": marker,
+                     "line": {"color": slot, "dash": "dash" if style.dashed else "solid", "width": 2}})  # fmt: skip
+        rows += [(name, *point) for point in points]
+    across = {"title": panel.across, **({"tickformat": "d"} if panel.by_count else {"range": [0, 1]})}
+    layout = {"xaxis": across, "yaxis": {"title": panel.up, "zeroline": True}}
     if panel.several:
-        return {"orientation": "h", "x": 0.5, "xanchor": "center", "y": -0.1, "yanchor": "top"}
-    right = float(figure.layout[f"xaxis{k + 1 if k else ''}"].domain[1])
-    top = float(figure.layout[f"yaxis{k + 1 if k else ''}"].domain[1])
-    place = {"x": right, "y": top, "xanchor": "right", "yanchor": "top", "bgcolor": "rgba(255,255,255,0.7)"}
-    if panel.title == "objective":  # F rises: its free corner is the lower one
-        place |= {"y": float(figure.layout.yaxis.domain[0]), "yanchor": "bottom"}
-    return place
-
-
-_SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "star")  # as MARKERS
+        layout["legend"] = {"itemsizing": "constant"}  # a line's first point may have no marker
+    alt = f"{panel.title}, against {panel.across}: {', '.join(panel.lines)}."
+    table = {"head": ["line", panel.across, panel.up], "rows": rows}
+    return chart(panel.up.partition("(")[0].replace("'", "-slope"), _title(panel), data, layout, alt, table)
