@@ -159,6 +159,20 @@ def test_groups_of_unequal_size_by_id():
     np.testing.assert_allclose(found[[1, 3, 4]], by_thresholds(flat[[1, 3, 4]], "grpo"))
 
 
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_an_advantage_beyond_half_precision_is_an_error(library):
+    """GRPO's advantage of the best is sum of steps times A+: here 60000 sqrt(3), beyond float16's 65504."""
+    xp = pytest.importorskip(library)
+    rewards = [[-60000.0, 0.0, 0.0, 60000.0], [0.0, 1.0, 2.0, 3.0]]
+    grpo = adv.estimator("grpo")
+    with pytest.raises(adv.AdvshapeError, match=r"an advantage of .*e\+05 is beyond .*, float16; pass float32 rewards"):
+        adv.advantages(xp.asarray(rewards, dtype=xp.float16), grpo, real="layer_cake")
+    wide = adv.advantages(xp.asarray(rewards, dtype=xp.float32), grpo, real="layer_cake")
+    small = adv.advantages(xp.asarray(rewards[1:], dtype=xp.float16), grpo, real="layer_cake")
+    assert small.dtype == xp.float16
+    np.testing.assert_allclose(np.asarray(small, dtype=float), np.asarray(wide[1:], dtype=float), rtol=1e-3)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "int64", "bool"])
 def test_torch_equals_numpy(dtype):
     torch = pytest.importorskip("torch")

@@ -16,7 +16,7 @@ import numpy as np
 from advshape.bernstein import FloatArray
 from advshape.errors import AdvshapeError
 
-__all__ = ["Bounds", "layer_cake"]
+__all__ = ["Bounds", "layer_cake", "narrowed"]
 
 Bounds = tuple[float | None, float | None]
 _BLOCK = 16384  # entries worked on at once on a CPU: fits its cache, and fresh memory costs more than the arithmetic
@@ -44,6 +44,18 @@ def layer_cake(xp: Any, data: Any, sizes: Any, weight: FloatArray, offset: Float
     if xp is not np and data.device.type == "cpu":  # numpy sorts small groups faster, and shares the memory
         return xp.from_numpy(layer_cake(np, data.numpy(), sizes.numpy(), weight, offset, bounds))
     return _layer_cake(xp, data, sizes, weight, offset, bounds)
+
+
+def narrowed(xp: Any, values: Any, dtype: Any) -> Any:
+    """The advantages in the rewards' dtype. Raises AdvshapeError where one is too large for half precision."""
+    with np.errstate(over="ignore"):
+        found = values.astype(dtype, copy=False) if xp is np else values.to(dtype)
+    if dtype.itemsize < 4 and not bool(xp.isfinite(found).all()):
+        raise AdvshapeError(
+            f"an advantage of {float(values[~xp.isfinite(found)][0]):.4g} is beyond the rewards' dtype, "
+            f"{str(dtype).removeprefix('torch.')}; pass float32 rewards, or rescale them"
+        )
+    return found
 
 
 def _layer_cake(xp: Any, data: Any, sizes: Any, weight: FloatArray, offset: FloatArray, bounds: Bounds) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from advshape.errors import AdvshapeError
-from advshape.layer_cake import Bounds, layer_cake
+from advshape.layer_cake import Bounds, layer_cake, narrowed
 from advshape.prior import Beta
 from advshape.table import AdvantageEstimator, AdvantageTable
 
@@ -172,8 +172,7 @@ def _real(xp: Any, data: Any, rule: Any, history: Beta | None, too_small: str, b
             raise AdvshapeError("rewards must be finite or NaN (not judged), got an infinite one; clip your scores")
         sizes = n - xp.isnan(x).sum(-1)
     weight, offset = _tables(xp, rule, sizes, n, too_small)
-    found = layer_cake(xp, x, sizes, weight, offset, (low, high))
-    return found.astype(dtype, copy=False) if xp is np else found.to(dtype)
+    return narrowed(xp, layer_cake(xp, x, sizes, weight, offset, (low, high)), dtype)
 
 
 def _rounded(xp: Any, value: float, dtype: Any) -> Any:

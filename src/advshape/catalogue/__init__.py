@@ -87,9 +87,10 @@ def make_surrogate(spec: str, /, **parameters: Any) -> surrogate.Surrogate:
 
 def nearest(name: str, known: Any) -> str:
     """', did you mean ...?' or nothing."""
-    lower = {k.lower(): k for k in known}
-    close = difflib.get_close_matches(name.lower(), list(lower), n=1, cutoff=0.65)
-    close = close or [k for k in lower if name.lower().startswith(k) or (len(name) > 2 and k.startswith(name.lower()))]
+    lower, word = {k.lower(): k for k in known}, name.lower()
+    close = difflib.get_close_matches(word, list(lower), n=1, cutoff=0.7)
+    close = close or [k for k in lower if sorted(k) == sorted(word)]  # two letters exchanged in a short name
+    close = close or [k for k in lower if word.startswith(k) or (len(word) > 2 and k.startswith(word))]
     return f", did you mean {lower[close[0]]!r}?" if close else ""
 
 
