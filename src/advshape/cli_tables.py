@@ -14,7 +14,7 @@ import numpy as np
 
 import advshape as adv
 from advshape.analysis import BINS, Description, compare, findings, table_text
-from advshape.catalogue import ENTRIES
+from advshape.catalogue import ENTRIES, nearest
 from advshape.cli_snippets import trl_code, verl_code
 from advshape.errors import AdvshapeError
 from advshape.regularize import base_of
@@ -141,7 +141,7 @@ def resolve(objective: str, n: int, build: str | None, baseline: str | None) -> 
                 "surrogates such as 'PassAtK(k=8)'"
             )
         return adv.estimator(objective), objective
-    surrogate = adv.make_surrogate(objective)
+    surrogate = _surrogate(objective)
     if build is None:
         build = "unbiased" if surrogate.degree is not None else "plug_in"
     spec: dict[str, Any] = {"surrogate": objective, "build": build}
@@ -150,6 +150,22 @@ def resolve(objective: str, n: int, build: str | None, baseline: str | None) -> 
     elif baseline:
         spec["baseline"] = baseline
     return adv.estimator(spec), spec
+
+
+def _surrogate(objective: str) -> adv.Surrogate:
+    """The surrogate typed; where it is none, the error also names the estimator that was perhaps meant."""
+    try:
+        return adv.make_surrogate(objective)
+    except AdvshapeError as error:
+        name = re.match(r"\s*([A-Za-z]\w*)", objective)
+        if name is None or not str(error).startswith("unknown"):
+            raise
+        if name.group(1) in ENTRIES:
+            raise AdvshapeError(
+                f"{name.group(1)} is an estimator, which stands alone in an objective; {error}"
+            ) from error
+        hint = nearest(name.group(1), ENTRIES)
+        raise AdvshapeError(f"{error}; if an estimator was meant{hint}" if hint else str(error)) from error
 
 
 def alternatives(against: str | None, estimator: adv.AdvantageEstimator, n: int) -> list[adv.AdvantageEstimator]:

@@ -32,6 +32,7 @@ _NUMBER = re.compile(r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re
 _SIGNS = ("**", "+", "-", "*", "/", "(", ")", ",", "=")
 _HINTS = {
     "^": "write ** for powers",
+    "@": "write pass_at(8) for pass@8",
     ".": "there are no attributes here, only + - * / ** and named functions",
     "[": "there is no indexing",
     "{": "there are no sets or formats",
@@ -208,8 +209,8 @@ class _Parser:
                 given[key] = constant(function.takes[key] or 0)
             else:
                 given[key] = self.sum()
-            if self.here.text != ")":
-                self.need(",")
+            if self.here.text != ")" and not self.takes(","):
+                self.refuse("expected ',' or ')'")
         values = []
         for name, default in function.takes.items():
             node = given.get(name, None if default is None else constant(default))
