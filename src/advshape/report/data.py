@@ -105,10 +105,11 @@ class ReportData:
     notes: Sequence[str] = ()
 
 
-def read_run(directory: str | os.PathLike[str]) -> ReportData:
+def read_run(directory: str | os.PathLike[str], status: str | None = None) -> ReportData:
     """A run directory (recipe.toml, metrics.jsonl, rollouts.jsonl, summary.json, evaluation/), finished or not.
 
-    A folder that `advshape evaluate` wrote, or a rollout log, gives its evaluations alone.
+    A folder that `advshape evaluate` wrote, or a rollout log, gives its evaluations alone. With `status` the run has
+    that one, whatever its summary says.
 
     Raises AdvshapeError when it holds neither a recipe nor an evaluation. What an unfinished run lacks is
     said in the notes.
@@ -124,6 +125,8 @@ def read_run(directory: str | os.PathLike[str]) -> ReportData:
             raise AdvshapeError(f"{path} is no run directory: it has neither recipe.toml nor rollouts.jsonl")
         return ReportData(path.name, read_evaluations(path / "rollouts.jsonl", short(path.name)))
     summary = read_json(path / "summary.json")
+    if status is not None:
+        summary = {**summary, "status": status}
     notes = [f"Warning of the run: {warning}" for warning in summary.get("warnings", [])]
     notes += [f"Warning at step {sign['step']}: {sign['seen']}; {sign['advice']}." for sign in warning_signs(summary)]
     training, left_out = kept_training(path / "rollouts.jsonl")

@@ -26,6 +26,7 @@ def write_report(
     *,
     figures: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
+    status: str | None = None,
 ) -> Path:
     """Write the page of a run directory (finished or not) and return its path.
 
@@ -34,11 +35,12 @@ def write_report(
         out: the file to write; None: the run's own `report.html`, which is replaced.
         figures: also write every figure as PNG and SVG, and its data as CSV, into this folder.
         overwrite: replace other files that are there.
+        status: what the page calls the run; None: what its summary says. A run writes its page before it is done.
 
     Raises:
         AdvshapeError: no run directory, a broken file in it (with file and line), or a file that exists.
     """
-    data = read_run(run_dir)
+    data = read_run(run_dir, status)
     own = out is None
     path = check_free(Path(run_dir) / "report.html" if out is None else out, overwrite or own)
     if figures is not None:

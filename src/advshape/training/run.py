@@ -26,7 +26,7 @@ from advshape.training.checkpoints import choose
 from advshape.training.models import ModelSource, load_model, lora_config
 from advshape.training.plan import Plan, grpo_config, make_plan, world_size
 from advshape.training.recipe import Recipe, load_recipe
-from advshape.training.rundir import RunDirectory, read_jsonl
+from advshape.training.rundir import RunDirectory, read_jsonl, replace_text
 from advshape.training.trackers import kept_in, tracker_options
 
 if TYPE_CHECKING:
@@ -71,14 +71,15 @@ class PreparedRun:
         """
         self.plan.check_here()
         directory, checkpoint = self.directory, self.checkpoint
-        if self.resumed:
-            if is_main_process():
+        finished = self.resumed and bool(directory.summary().get("training", {}).get("finished"))
+        if is_main_process():
+            if not self.resumed:
+                directory.create(self.plan.recipe.to_toml(), self.overwrite)
+            elif not finished:
                 directory.cut_back(checkpoint[1] if checkpoint else 0)
-        elif is_main_process():
-            directory.create(self.plan.recipe.to_toml(), self.overwrite)
-            _note(directory, **_header(self.plan))
+            if not directory.summary():  # also where it was killed before this was written
+                _note(directory, **_header(self.plan))
         try:
-            finished = self.resumed and bool(directory.summary().get("training", {}).get("finished"))
             start = str(checkpoint[0]) if checkpoint else None
             return _execute(self.plan, directory, start, finished, progress)
         except KeyboardInterrupt:
@@ -151,10 +152,10 @@ def _execute(plan: Plan, directory: RunDirectory, checkpoint: str | None, finish
     if len(results) == 2:
         change = paired_difference(results["before"].counts, results["after"].counts)
         _note(directory, change=change.to_json())
-    _note(directory, status="done")
     _write_card(plan, directory)
     if is_main_process():
-        write_report(directory.path)
+        write_report(directory.path, status="done")
+    _note(directory, status="done")  # last: what is done is not resumed, so nothing may be missing
     return RunResult(directory.path, directory.summary())
 
 
@@ -265,7 +266,7 @@ def _save_model(trainer: Any, tokenizer: Any, plan: Plan, directory: RunDirector
 def _write_card(plan: Plan, directory: RunDirectory) -> None:
     """The model card, as far as the run has come."""
     if is_main_process():
-        (directory.model / "README.md").write_text(model_card(plan, directory.summary()), encoding="utf-8")
+        replace_text(directory.model / "README.md", model_card(plan, directory.summary()))
 
 
 def _evaluate(when: str, model: Any, tokenizer: Any, plan: Plan, directory: RunDirectory, progress: bool) -> Evaluation:

@@ -19,6 +19,8 @@ from advshape.errors import AdvshapeError
 PARTS = ("recipe.toml", "metrics.jsonl", "rollouts.jsonl", "summary.json", "report.html",
          "evaluation", "checkpoints", "model", "adapter", "trackers")  # fmt: skip
 
+REPLACED = "being replaced"  # the status of an old run from ``--overwrite`` until the new one is there
+
 
 class RunDirectory:
     """One run's directory.  Making the object touches nothing; ``create`` and ``resume`` do."""
@@ -42,7 +44,7 @@ class RunDirectory:
         if not self.path.is_dir():
             raise AdvshapeError(f"{str(self.path)!r} is a file; choose another run directory with --out")
         entries = [entry.name for entry in self.path.iterdir()]
-        if not entries:
+        if set(entries) <= {_beside(self.recipe).name}:  # killed before there was a run
             return
         if not overwrite:
             raise AdvshapeError(
@@ -59,11 +61,20 @@ class RunDirectory:
         """Raise unless the directory holds a run that is not done."""
         if not self.recipe.is_file():
             raise AdvshapeError(f"{str(self.path)!r} holds no run to resume (no recipe.toml)")
-        if self.summary().get("status") == "done":
+        status = self.summary().get("status")
+        if status == "done":
             raise AdvshapeError(f"the run in {str(self.path)!r} is done; nothing is left to resume")
+        if status == REPLACED:
+            raise AdvshapeError(
+                f"the run in {str(self.path)!r} was being replaced by another one, which had not begun; start that one "
+                "again with --overwrite"
+            )
 
     def create(self, recipe_toml: str, overwrite: bool = False) -> None:
-        """Make the directory and write the resolved recipe; with ``overwrite`` an old run's parts go first."""
+        """Make the directory and write the resolved recipe; with ``overwrite`` an old run's parts go first.
+
+        The recipe appears last, and whole: a directory that has one holds a run which can be resumed.
+        """
         self.check_free(overwrite)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -71,13 +82,17 @@ class RunDirectory:
             raise AdvshapeError(
                 f"the run directory {str(self.path)!r} cannot be made ({error.strerror}); choose another with --out"
             ) from None
+        summary = self.path / "summary.json"
+        if self.recipe.exists():
+            replace_text(summary, json.dumps({"status": REPLACED}))
         for part in PARTS:
             target = self.path / part
             if target.is_dir():
                 shutil.rmtree(target)
-            elif target.exists():
+            elif target.exists() and target not in (self.recipe, summary):
                 target.unlink()
-        self.recipe.write_text(recipe_toml, encoding="utf-8")
+        replace_text(self.recipe, recipe_toml)
+        summary.unlink(missing_ok=True)
 
     def summary(self) -> dict[str, Any]:
         """The summary as last written; empty when there is none yet."""
@@ -87,10 +102,7 @@ class RunDirectory:
     def update_summary(self, **entries: Any) -> dict[str, Any]:
         """Merge entries into ``summary.json``; the file is replaced whole, so a reader never sees half of it."""
         summary = self.summary() | entries
-        path = self.path / "summary.json"
-        temporary = path.with_suffix(".json.new")
-        temporary.write_text(json.dumps(plain(summary), indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        replace_text(self.path / "summary.json", json.dumps(plain(summary), indent=2) + "\n")
         return summary
 
     def last_checkpoint(self) -> tuple[Path, int] | None:
@@ -112,9 +124,17 @@ class RunDirectory:
         for path in (self.metrics, self.rollouts):
             if path.exists():
                 kept = [line for line in read_jsonl(path) if line["step"] <= step]
-                temporary = path.with_suffix(".jsonl.new")
-                temporary.write_text("".join(map(to_line, kept)), encoding="utf-8")
-                os.replace(temporary, path)
+                replace_text(path, "".join(map(to_line, kept)))
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a file beside and rename it: at every moment the old one is there, or the whole new one."""
+    _beside(path).write_text(text, encoding="utf-8")
+    os.replace(_beside(path), path)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(path.name + ".new")
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
