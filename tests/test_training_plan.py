@@ -7,6 +7,7 @@ import sys
 import tomllib
 
 import pytest
+import tomli_w
 
 from advshape.cli import main
 from advshape.errors import AdvshapeError
@@ -103,6 +104,39 @@ def test_wrong_recipes(here, capsys, overrides, words):
     assert not list(here.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("override", "place"),
+    [
+        ("max_steps=20", "'trainer.max_steps'?"),
+        ("maxsteps=20", "'trainer.max_steps'?"),
+        ("model.max_steps=20", "'trainer.max_steps'?"),
+        ("evaluation.max_steps=20", "'trainer.max_steps'?"),  # not: max_new_tokens, the nearest one there
+        ("sampling.learning_rate=1", "'trainer.learning_rate'?"),
+        ("objective.max_steps=20", "'trainer.max_steps'?"),
+        ("task.max_steps=20", "'trainer.max_steps'?"),
+        ("trainer.k=4", "'objective.k'?"),
+        ("trainer.count=4", "'evaluation.count'?"),
+        ("seed=1", "'task.seed' or 'trainer.seed' or 'evaluation.seed'?"),
+        ("lora.r=4", "'model.lora'?"),
+        ("colour=red", None),
+        ("objective={trainer='stock', k=2}", None),  # not: objective.k, which it is
+    ],
+)
+def test_a_key_of_another_table_is_told(here, capsys, tmp_path, override, place):
+    """Whether it was given by --set or stands in the file."""
+    hint = f"did you mean {place}"
+    code, _, err = dry_run(capsys, override)
+    assert code == 2
+    assert (hint in err) if place else ("did you mean" not in err)
+    recipe = load_recipe("countdown").tables()
+    *table, key = override.partition("=")[0].split(".")
+    if table and table[0] in recipe:
+        recipe[table[0]][key] = 20
+        (tmp_path / "mine.toml").write_text(tomli_w.dumps(recipe))
+        assert main(["train", str(tmp_path / "mine.toml"), "--dry-run"]) == 2
+        assert hint in capsys.readouterr().err
+
+
 QUICK = """
 import sys
 from advshape.cli import main
@@ -113,7 +147,8 @@ print(*sorted({"torch", "transformers", "trl", "peft", "datasets"} & set(sys.mod
 
 @pytest.mark.parametrize("override", [
     "trainer.learning_rat=1e-5", "trainer.learning_rate=fast", "trainer.num_generations=10", "model.lora.rank=4",
-    "objective.kk=2", "sampling.prio=true", "evaluation.cnt=4", "task.fours=1", "model.path=countdwn"])  # fmt: skip
+    "max_steps=20", "objective.kk=2", "sampling.prio=true", "evaluation.cnt=4", "task.fours=1",
+    "model.path=countdwn"])  # fmt: skip
 def test_a_wrong_key_kind_or_batch_is_told_before_anything_slow_is_imported(override):
     """TRL takes seconds to import. (Measured: .6 to 1 s of processor time, 17 s where TRL was asked.)"""
     done = subprocess.run([sys.executable, "-c", QUICK, override], capture_output=True, text=True, check=True)

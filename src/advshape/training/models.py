@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from advshape.errors import AdvshapeError
-from advshape.training.recipe import check_keys, nearest
+from advshape.training.recipe_keys import check_keys, nearest
 from advshape.training.source_fields import source_fields
 
 DTYPES = ("float32", "bfloat16", "float16")

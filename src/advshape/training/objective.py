@@ -12,12 +12,11 @@ from advshape.errors import AdvshapeError
 from advshape.prioritized import PrioritizedBatches
 from advshape.schedule import Schedule, Stage
 from advshape.schedule_reader import read_schedule
-from advshape.training.recipe import check_keys
+from advshape.training.recipe_keys import SAMPLING_KEYS, check_keys, meant
 
 STOCK_KEYS = ("trainer",)
 REWARD_KEYS = ("real", "bounds")  # of [objective]: what the trainer does with real-valued rewards
 HISTORY_KEYS = ("baseline", "discount", "prior")
-SAMPLING_KEYS = ("prioritized", "weight")
 FLOOR = 0.05
 SHOWN = 12  # values of a ramp that --dry-run prints
 
@@ -43,8 +42,9 @@ def resolve_objective(objective: Mapping[str, Any]) -> Schedule | None:
     except UnknownParameter as error:
         if given == ["stages"]:
             raise
+        hints = "".join(meant(key, (), "objective") for key in table if f"parameter {key!r}" in str(error))
         raise AdvshapeError(
-            f"{error} ([objective] holds {', '.join(objective)}; another objective replaces the whole table: "
+            f"{error}{hints} ([objective] holds {', '.join(objective)}; another objective replaces the whole table: "
             f"--set 'objective={{{given[0]} = \"{objective[given[0]]}\"}}')"
         ) from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,12 +26,12 @@ from advshape.training.objective import (
     schedule_lines,
     too_late,
 )
-from advshape.training.recipe import OUR_TRAINER_KEYS, OWNED_TRAINER_KEYS, Recipe, nearest, with_defaults
+from advshape.training.recipe import Recipe, with_defaults
+from advshape.training.recipe_keys import OUR_TRAINER_KEYS, OWNED_TRAINER_KEYS, TASK_KEYS, meant, nearest
 from advshape.training.scale import check_scale, obstacles
 from advshape.training.source_fields import SourceField, source_fields
 from advshape.training.trackers import check_trackers
 
-TASK_KEYS = ("name", "train_problems", "seed")
 HARDWARE_KEYS = ("use_cpu", "bf16", "fp16")
 
 
@@ -152,8 +153,8 @@ def check_trainer(trainer: Mapping[str, Any]) -> dict[str, Any]:
             raise AdvshapeError(f"[trainer] {key} cannot be set: {OWNED_TRAINER_KEYS[key]}")
         if key not in fields and key not in OUR_TRAINER_KEYS:
             raise AdvshapeError(
-                f"unknown key {key!r} in [trainer]{nearest(key, [*fields, *OUR_TRAINER_KEYS])} "
-                f"It takes the fields of trl.GRPOConfig and {', '.join(OUR_TRAINER_KEYS)}"
+                f"unknown key {key!r} in [trainer]{meant(key, [*fields, *OUR_TRAINER_KEYS], 'trainer')}; "
+                f"it takes the fields of trl.GRPOConfig and {', '.join(OUR_TRAINER_KEYS)}"
             )
         fields.get(key, SourceField("bool")).check(f"[trainer] {key}", value)
     loss = trainer["loss_type"]
@@ -233,7 +234,12 @@ def make_task(table: Mapping[str, Any]) -> Task:
     count = table.get("train_problems", 1)
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise AdvshapeError(f"[task] train_problems must be a whole number of at least 1, got {count!r}")
-    return load_task(table["name"], **{key: value for key, value in table.items() if key not in TASK_KEYS})
+    parameters = {key: value for key, value in table.items() if key not in TASK_KEYS}
+    try:
+        return load_task(table["name"], **parameters)
+    except AdvshapeError as error:  # each task names what it takes; that a key is another table's is known here
+        wrong = [key for key in parameters if re.search(f"(argument|parameter) {key!r}", str(error))]
+        raise AdvshapeError(str(error) + "".join(meant(key, (), "task") for key in wrong)) from None
 
 
 def check_chat(model: ModelSource, task: Task) -> None:

@@ -6,29 +6,16 @@ applies ``--set`` overrides and refuses unknown keys with the nearest known one.
 
 from __future__ import annotations
 
-import difflib
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from advshape.errors import AdvshapeError
+from advshape.training.recipe_keys import EVALUATION_KEYS, MODEL_KEYS, SECTIONS, check_keys, check_sections, nearest
 
-SECTIONS = ("model", "task", "objective", "sampling", "trainer", "evaluation")
-MODEL_KEYS = ("path", "dtype", "lora")
-EVALUATION_KEYS = (
-    "count",
-    "n",
-    "temperature",
-    "top_p",
-    "seed",
-    "batch_size",
-    "max_new_tokens",
-    "before",
-    "after",
-)
 EVALUATION_DEFAULTS: dict[str, Any] = {
     "count": 256,
     "n": 64,
@@ -48,13 +35,6 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "save_total_limit": 2,
     "seed": 0,
     "skip_zero_advantages": True,
-}
-OUR_TRAINER_KEYS = ("skip_zero_advantages",)  # true or false; no fields of GRPOConfig
-OWNED_TRAINER_KEYS = {
-    "output_dir": "the run directory decides it; use --out",
-    "resume_from_checkpoint": "use --resume",
-    "disable_tqdm": "advshape draws its own progress bar",
-    "remove_unused_columns": "the verifier needs the problem's id; it stays off",
 }
 
 
@@ -91,24 +71,6 @@ class Recipe:
         return replace(self, **tables)  # type: ignore[arg-type]
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"``, or nothing when no known word is near.
-
-    >>> nearest("learning_rat", ["learning_rate", "beta"])
-    "; did you mean 'learning_rate'?"
-    """
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def check_keys(section: str, given: Iterable[str], known: Sequence[str]) -> None:
-    """Raise for the first key of ``[section]`` that is not known, naming the nearest one."""
-    for key in given:
-        if key not in known:
-            listed = f"; allowed: {', '.join(known)}" if len(known) <= 20 else ""
-            raise AdvshapeError(f"unknown key {key!r} in [{section}]{nearest(key, known)}{listed}")
-
-
 def recipe_names() -> list[str]:
     """Names of the recipes that ship with the package."""
     folder = resources.files("advshape") / "recipes"
@@ -143,7 +105,7 @@ def parse_recipe(text: str, name: str = "recipe", overrides: Sequence[str] = ())
         raise AdvshapeError(f"recipe {name!r} is not valid TOML: {error}") from None
     for override in overrides:
         _apply(data, override)
-    check_keys("recipe", [key for key in data if key != "name"], SECTIONS)
+    check_sections(key for key in data if key != "name")
     for section in SECTIONS:
         if not isinstance(data.get(section, {}), dict):
             raise AdvshapeError(f"[{section}] must be a table, got {data[section]!r}")
@@ -191,7 +153,7 @@ def _apply(data: dict[str, Any], override: str) -> None:
     if not equals or not all(keys):
         raise AdvshapeError(f"--set needs section.key=value, got {override!r}; "
                             "for example --set trainer.learning_rate=1e-5")  # fmt: skip
-    check_keys("recipe", [key for key in keys[:1] if key != "name"], SECTIONS)
+    check_sections(key for key in keys[:1] if key != "name")
     table = data
     for key in keys[:-1]:
         table = table.setdefault(key, {})
