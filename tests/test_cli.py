@@ -179,6 +179,10 @@ def test_argparse_errors_end_with_2(capsys):
         (["reverse", "grpo", "--jsn"], "--jsn (did you mean --json?)"),
         (["passk", "log.jsonl", "--treshold=1"], "--treshold=1 (did you mean --threshold?)"),
         (["evaluate", "model", "--taks", "countdown"], "--taks (did you mean --task?)"),  # not: --task is missing
+        (
+            ["train", "countdown", "trainer.max_steps=3"],
+            "trainer.max_steps=3 (did you mean --set trainer.max_steps=3?)",
+        ),
         (["train", "countdown", "--zzz"], "unrecognized arguments: --zzz\n"),
         (["estimators", "--jason", "--", "--x"], "unrecognized arguments: --jason (did you mean --json?)\n"),
         (["doctor", "-z"], "unrecognized arguments: -z\n"),

@@ -108,12 +108,16 @@ def test_model_can_be_used_again(run, tmp_path, capsys):
     assert code == 0
     assert found["n"] == 4
     assert (tmp_path / "again" / "rollouts.jsonl").is_file()
+    assert main(["evaluate", str(run.path), "--task", "countdown"]) == 2
+    assert f"give its model: {run.model}" in capsys.readouterr().err
 
 
 def test_existing_run_is_never_overwritten_silently(run, capsys):
     before = run.recipe.read_text()
     assert main(words("countdown-grpo", run.path)) == 2
-    assert "--overwrite" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "--overwrite" in said
+    assert "--resume" not in said, "it is done"
     assert run.recipe.read_text() == before
     assert main(["train", "--resume", str(run.path)]) == 2
     assert "done" in capsys.readouterr().err

@@ -86,14 +86,22 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_train(commands: Any) -> None:
-    sub = commands.add_parser("train", help="train a recipe; writes a run directory", allow_abbrev=False)
-    sub.add_argument("recipe", nargs="?", help="a .toml file, or the name of a shipped recipe")
+    sub = commands.add_parser(
+        "train",
+        help="train a recipe; writes a run directory",
+        description="Evaluate a model, train it through TRL for the recipe's objective, evaluate it again; report.html "
+        "in the run directory says what changed. Ctrl-C saves a checkpoint and tells how to go on.",
+        allow_abbrev=False,
+    )
+    sub.add_argument("recipe", nargs="?", help="a .toml file, or a shipped recipe such as countdown")
     sub.add_argument("--out", metavar="DIR", help="run directory (default runs/<recipe>)")
     sub.add_argument("--set", action="append", default=[], metavar="TABLE.KEY=VALUE", dest="overrides",
                      help="change one entry of the recipe, e.g. trainer.learning_rate=1e-5; repeatable")  # fmt: skip
     sub.add_argument("--dry-run", action="store_true", help="resolve, check and print; train and write nothing")
     sub.add_argument("--processes", type=int, metavar="N", help="with --dry-run: check a start with N processes")
-    sub.add_argument("--resume", metavar="DIR", help="go on with the run in DIR from its last checkpoint")
+    sub.add_argument(
+        "--resume", metavar="DIR", help="go on with the run in DIR from where it stopped or was killed; takes no recipe"
+    )
     sub.add_argument("--overwrite", action="store_true", help="replace an existing run directory")
     sub.add_argument("--quiet", action="store_true", help="no progress bars")
     sub.set_defaults(run=_train)

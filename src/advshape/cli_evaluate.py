@@ -38,8 +38,8 @@ def add(commands: Any) -> None:
     sub.add_argument("--count", type=int, default=256, help="held-out problems (default 256)")
     sub.add_argument("--temperature", type=_temperatures, default=[1.0], metavar="T[,T...]",
                      help="one or several, such as 0.4,0.7,1.0 (default 1.0); 0 is greedy and takes -n 1")  # fmt: skip
-    sub.add_argument("--top-p", type=float, default=1.0)
-    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--top-p", type=float, default=1.0, help="default 1.0: no cut")
+    sub.add_argument("--seed", type=int, default=0, help="of the rollouts (default 0)")
     sub.add_argument("--max-new-tokens", type=int, help="default: the model's own, else 256")
     sub.add_argument("--batch-size", type=int, default=1024, help="rollouts generated at once here (default 1024)")
     sub.add_argument("--out", metavar="DIR", help="where rollouts.jsonl and summary.json go (default "

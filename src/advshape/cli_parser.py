@@ -48,6 +48,8 @@ class Parser(argparse.ArgumentParser):
         for word in words:
             known = [option for option in self._option_string_actions if option.startswith("--")]
             close = difflib.get_close_matches(word.partition("=")[0], known, n=1) if word.startswith("--") else []
+            if not close and "--set" in known and "=" in word and not word.startswith("-"):
+                close = [f"--set {word}"]
             hints.append(f"{word} (did you mean {close[0]}?)" if close else word)
         self.error(f"unrecognized arguments: {' '.join(hints)}")
 

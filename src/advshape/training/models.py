@@ -44,7 +44,9 @@ def find_model(spec: str) -> ModelSource:
     path = Path(spec)
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise AdvshapeError(f"{spec!r} is a directory without config.json; give a saved model's directory")
+            inside = path / "model"  # of a run directory
+            hint = f"its model: {inside}" if (inside / "config.json").is_file() else "a saved model's directory"
+            raise AdvshapeError(f"{spec!r} is a directory without config.json; give {hint}")
         return ModelSource(spec, spec, "directory")
     if path.suffix == ".gguf" and path.is_file():
         return ModelSource(spec, spec, "gguf")

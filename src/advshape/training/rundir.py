@@ -47,9 +47,11 @@ class RunDirectory:
         if set(entries) <= {_beside(self.recipe).name}:  # killed before there was a run
             return
         if not overwrite:
+            begun = "recipe.toml" in entries and self.summary().get("status") not in ("done", REPLACED)
+            resume = f"go on with it by --resume {self.path}, " if begun else ""
             raise AdvshapeError(
-                f"run directory {str(self.path)!r} exists; go on with it by --resume {self.path}, replace it by "
-                "--overwrite, or choose another with --out"
+                f"run directory {str(self.path)!r} exists; {resume}replace it by --overwrite, or choose another "
+                "with --out"
             )
         if "recipe.toml" not in entries:
             raise AdvshapeError(
