@@ -183,6 +183,7 @@ def test_resumed_at_its_last_step_nothing_is_trained(tmp_path, capsys, more):
     assert main(["train", "--resume", str(run.path), "--quiet"]) == 0
     assert result(run.path) == result(tmp_path / "ended")
     assert run.summary()["training"]["steps"] == 4
+    assert run.summary()["planned"]["steps"] == 4, "as the recipe says now: `advshape watch` shows it"
 
 
 def resumed_from(clone, path):

@@ -77,8 +77,8 @@ class PreparedRun:
                 directory.create(self.plan.recipe.to_toml(), self.overwrite)
             elif not finished:
                 directory.cut_back(checkpoint[1] if checkpoint else 0)
-            if not directory.summary():  # also where it was killed before this was written
-                _note(directory, **_header(self.plan))
+            header = _header(self.plan)  # also where it was killed before this was written
+            _note(directory, **({"planned": header["planned"]} if directory.summary() else header))
         try:
             start = str(checkpoint[0]) if checkpoint else None
             return _execute(self.plan, directory, start, finished, progress)
