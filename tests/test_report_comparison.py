@@ -15,11 +15,14 @@ import pytest
 from advshape.cli import main
 from advshape.errors import AdvshapeError
 from advshape.evaluation.compare import compare
+from advshape.evaluation.readers.base import prompt_name
 from advshape.evaluation.runs import load_runs
 from advshape.report import write_comparison
-from advshape.report.comparison import comparison_data
-from advshape.report.comparison_page import comparison_charts, repeat_command
+from advshape.report.comparison import comparison_data, printed_problems
+from advshape.report.comparison_page import comparison_charts, render_comparison, repeat_command
+from advshape.report.data import ReportData
 from advshape.report.export import draw_chart
+from advshape.report.rollouts import browser
 from advshape.report.text import visible
 
 pytest.importorskip("plotly")
@@ -218,3 +221,59 @@ def test_two_settings_of_one_log_are_repeated_by_their_settings(tmp_path):
     again = [run for (run,) in load_runs(named)]
     assert [run.counts.totals() for run in again] == [run.counts.totals() for run in runs]
     assert [run.settings["temperature"] for run in again] == [0.5, 1.0]
+
+
+def test_named_columns_are_in_the_command_that_repeats(tmp_path, capsys, monkeypatch):
+    """Recovery: the command that the page prints makes the same comparison of another tool's logs."""
+    monkeypatch.chdir(tmp_path)
+    for name, right in (("a", 2), ("b", 5)):
+        lines = [
+            json.dumps({"asked": f"p{p}", "score": 0.7 * (s < right), "lang": lang})
+            for p in range(6)
+            for s in range(8)
+            for lang in ("de", "fr")
+        ]
+        Path(f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    named = ["--prompt-column", "asked", "--correct-column", "score", "--threshold", "0.5", "--where", "lang=de"]
+    assert main(["report", "a.jsonl", "b.jsonl", *named, "--html", "first.html"]) == 0
+    (text,) = re.findall(
+        r"advshape compare [^<]*--html comparison.html", Path("first.html").read_text(encoding="utf-8")
+    )
+    words = shlex.split(unescape(text))
+    assert main(words[1:]) == 0
+    first, again = (Path(name).read_text(encoding="utf-8") for name in ("first.html", "comparison.html"))
+    assert Cells(first).rows == Cells(again).rows
+    assert "+0.375" in str(Cells(again).rows)
+    assert main(["report", "a.jsonl", *named]) == 2
+    assert "for comparisons" in capsys.readouterr().err
+    assert main(["plan", "--from", "b.jsonl", "--difference", "0.1", "-k", "1", *named]) == 0
+    assert "6 prompts" in capsys.readouterr().out
+
+
+def test_of_too_many_prompts_the_page_holds_the_same_part_of_both_logs(tmp_path, monkeypatch):
+    """Reduction: numbers stay those of all prompts; the browser holds some, those with printed texts among them."""
+    logs = [tmp_path / f"{name}.jsonl" for name in ("base", "better")]
+    for log, seed, shape in zip(logs, (1, 2), (1.0, 3.0), strict=True):
+        write_log(log, seed, shape, prompts=400, n=8)
+    found = compared(logs, ["base", "better"])
+    whole = render_comparison(comparison_data(found))
+    monkeypatch.setattr("advshape.report.data.KEPT", 60_000)
+    monkeypatch.setattr("advshape.report.rollouts.TEXT_BUDGET", 4_000)
+    data = comparison_data(found)
+    kept = [set(run.evaluation.rollouts) for run in data.runs]
+    printed = printed_problems(data.pairs)
+    assert printed
+    assert kept[0] == kept[1]
+    assert printed < {prompt_name(problem) for problem in kept[0]}
+    assert len(kept[0]) < 200
+    part = render_comparison(data)
+    assert Cells(part).rows == Cells(whole).rows
+    shown = re.search(r"The browser holds (\d+) of 400 prompts", part)
+    assert len(printed) < int(shown[1]) < 100
+    assert "The browser holds" not in whole
+    assert len(part) < len(whole)
+    sources = browser(ReportData("", data.evaluations), printed)[0]["sources"]
+    (groups,) = [source["groups"] for source in sources]
+    assert len(groups) == int(shown[1])
+    assert printed <= {prompt_name(group["id"]) for group in groups}
+    assert all(rows for group in groups for rows in group["rollouts"])

@@ -6,6 +6,8 @@ import argparse
 import re
 from typing import TYPE_CHECKING, Any
 
+from advshape.cli_reading import add_reading, reading
+
 if TYPE_CHECKING:
     from advshape.evaluation.changes import Change
     from advshape.evaluation.compare import Comparison
@@ -44,21 +46,11 @@ def add(commands: Any) -> None:
     sub.add_argument("--permutations", type=int, default=10_000, help="of the test (default 10000)")
     sub.add_argument("--resamples", type=int, default=2000, help="of the crossing's bootstrap (default 2000)")
     sub.add_argument("--seed", type=int, default=0, help="of permutations and resamples (default 0)")
-    _add_reading(sub)
+    add_reading(sub)
     sub.add_argument("--json", action="store_true", help="print everything as JSON")
     sub.add_argument("--html", metavar="FILE", help="also write the comparison as one HTML page")
     sub.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
     sub.set_defaults(run=run)
-
-
-def _add_reading(sub: argparse.ArgumentParser) -> None:
-    group = sub.add_argument_group("reading other tools' logs", "as for `advshape passk`, the same for all runs")
-    group.add_argument("--reader", metavar="NAME", help="default: told from the content")
-    group.add_argument("--prompt-column", metavar="NAME")
-    group.add_argument("--correct-column", metavar="NAME")
-    group.add_argument("--threshold", type=float, metavar="T", help="rewards >= T are right")
-    group.add_argument("--where", action="append", default=[], metavar="NAME=VALUE",
-                       help="only rollouts with this setting; repeatable")  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:
@@ -77,19 +69,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> Comparison:
-    from advshape.errors import AdvshapeError
     from advshape.evaluation.compare import compare
-    from advshape.evaluation.readers import Options
     from advshape.evaluation.runs import load_runs
 
-    where = [pair.partition("=") for pair in options.where]
-    if not all(name and sign for name, sign, _ in where):
-        raise AdvshapeError(f"--where takes NAME=VALUE, such as temperature=0.7, got {' '.join(options.where)}")
-    reading = Options(
-        reader=options.reader, prompt_column=options.prompt_column, correct_column=options.correct_column,
-        threshold=options.threshold, where=tuple((name, value) for name, _, value in where),
-    )  # fmt: skip
-    loaded = load_runs([*options.runs, *options.yardsticks], reading)
+    loaded = load_runs([*options.runs, *options.yardsticks], reading(options))
     count = len(options.runs)
     return compare(
         [one for several in loaded[:count] for one in several],

@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from advshape.cli_reading import add_reading, reading
+
 if TYPE_CHECKING:
     from advshape.evaluation.extrapolate import RateModel
     from advshape.evaluation.plan import Plan, PlanRow
+    from advshape.evaluation.readers import Options
 
 __all__ = ["add", "plan_text"]
 
@@ -22,8 +25,7 @@ def add(commands: Any) -> None:
         help="prompts and rollouts that a comparison needs",
         description="How many prompts, and how many rollouts of each, a paired comparison needs to find a given "
         "difference of pass@k; what more rollouts can and cannot buy. The success rates come from a LOG (a run "
-        "directory, a folder of `advshape evaluate`, or any log that `advshape passk` reads without column options), "
-        "or from --prior.",
+        "directory, a folder of `advshape evaluate`, or any log that `advshape passk` reads), or from --prior.",
         allow_abbrev=False,
     )
     sub.add_argument("--from", nargs="+", metavar="LOG", dest="logs",
@@ -40,6 +42,7 @@ def add(commands: Any) -> None:
     sub.add_argument("--power", type=float, default=0.8, help="chance to find the difference (default 0.8)")
     sub.add_argument("--level", type=float, default=0.05, help="of the two-sided test (default 0.05)")
     sub.add_argument("--json", action="store_true")
+    add_reading(sub)
     sub.set_defaults(run=run)
 
 
@@ -55,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     if options.prompts is not None and options.prompts < 2:
         raise AdvshapeError(f"--prompts {options.prompts}: a comparison needs 2 or more")
     if options.logs:
-        rates, spread, given, said = _measured(options.logs, options.spread)
+        rates, spread, given, said = _measured(options.logs, reading(options), options.spread)
     else:
         rates, spread, given = _prior(options.prior), options.spread, None
         said = [f"success rates: {_words(rates)}, as given"]
@@ -70,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _measured(logs: list[str], spread: float | None) -> tuple[RateModel, float | None, int, list[str]]:
+def _measured(logs: list[str], how: Options, spread: float | None) -> tuple[RateModel, float | None, int, list[str]]:
     """Rates fitted to the first log, the spread between both, the first one's prompts, and what to say."""
     from advshape.errors import AdvshapeError
     from advshape.evaluation.extrapolate import extrapolate
@@ -79,7 +82,7 @@ def _measured(logs: list[str], spread: float | None) -> tuple[RateModel, float |
 
     if len(logs) > 2:
         raise AdvshapeError(f"--from takes one log, or two on the same prompts, got {len(logs)}")
-    loaded = load_runs(logs)
+    loaded = load_runs(logs, how)
     for name, runs in zip(logs, loaded, strict=True):
         if len(runs) > 1:
             raise AdvshapeError(f"{name} holds {len(runs)} settings; choose one, as in {name}@temperature=1.0")

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from advshape.cli_reading import add_reading, reading
+
 __all__ = ["add"]
 
 DONE = 0
@@ -21,7 +23,8 @@ def add(commands: Any) -> None:
         allow_abbrev=False,
     )
     sub.add_argument("runs", nargs="+", metavar="RUN", help="a run directory, a folder of `advshape evaluate`, "
-                     "a rollout log (.jsonl), or what `advshape compare --json` printed (.json)")  # fmt: skip
+                     "a rollout log (.jsonl; several: any log that `advshape passk` reads), or what "
+                     "`advshape compare --json` printed (.json)")  # fmt: skip
     sub.add_argument("--html", metavar="FILE", help="the page (default: report.html in the run directory, "
                      "comparison.html here for several)")  # fmt: skip
     sub.add_argument(
@@ -31,18 +34,24 @@ def add(commands: Any) -> None:
                      help="another training seed of the first run, as the yardstick; repeatable")  # fmt: skip
     sub.add_argument("--unpaired", action="store_true", help="compare runs that do not share their prompts")
     sub.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    add_reading(sub)
     sub.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Write what was asked for and print the paths."""
     from advshape.errors import AdvshapeError
+    from advshape.evaluation.readers import Options
 
     one = len(options.runs) == 1 and not options.yardsticks
     if one and options.unpaired:
         raise AdvshapeError("--unpaired compares runs; name two or more")
     if options.yardsticks and len(options.runs) == 1:
         raise AdvshapeError("--yardstick is for a comparison; name two runs or more")
+    chosen = reading(options)
+    if len(options.runs) == 1 and chosen != Options():
+        raise AdvshapeError("options that say how to read a log are for comparisons; the page of one run reads the log "
+                            "of `advshape evaluate` or `advshape train`, `advshape passk` any log")  # fmt: skip
     written = _run_page(options) if one and not options.runs[0].endswith(".json") else _comparison_page(options)
     for path in written:
         print(path)
@@ -68,7 +77,7 @@ def _comparison_page(options: argparse.Namespace) -> list[Path]:
 
     found: Any = options.runs[0]
     if len(options.runs) > 1:
-        loaded = load_runs([*options.runs, *options.yardsticks])
+        loaded = load_runs([*options.runs, *options.yardsticks], reading(options))
         runs, yardsticks = loaded[: len(options.runs)], loaded[len(options.runs) :]
         found = compare(
             [run for several in runs for run in several],

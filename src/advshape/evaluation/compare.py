@@ -62,6 +62,7 @@ class Comparison:
              "runs": [{"label": "grpo", "source": "runs/grpo/evaluation/after.jsonl", "prompts": 256, "n": 64,
                        "outcomes": {"right": 1, "wrong": 2, "not_judged": 0, "truncated": 0},
                        "settings": {"temperature": 1.0, ...}, "curve": PassCurve.to_json(),
+                       "reading": {"correct_column": "score", ...} (what was said of how to read the source),
                        "histogram": [{"correct": 0, "judged": 64, "prompts": 12}, ...]}, ...],
              "pairs": [DIFFERENCE, ...], "yardsticks": [DIFFERENCE, ...]}
 
@@ -94,6 +95,7 @@ def _run_json(run: Run, curve: PassCurve) -> dict[str, Any]:
         "n": counts.n,
         "outcomes": counts.totals(),
         "settings": plain(dict(run.settings)),
+        "reading": plain(dict(run.reading)),
         "curve": plain(curve.to_json()),
         "histogram": [{"correct": c, "judged": j, "prompts": m} for (c, j), m in sorted(histogram.items())],
     }

@@ -28,6 +28,7 @@ class Run:
         prompts: problem id -> text of the prompt, as far as the source has them.
         settings: sampling settings, as far as the source says.
         notes: what the reader found in the source that the user has to know.
+        reading: how the source was read, by names of `Options`, where that was said.
     """
 
     label: str
@@ -36,6 +37,7 @@ class Run:
     prompts: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
 
 def load_runs(specs: Sequence[str], options: Options | None = None) -> list[list[Run]]:
@@ -53,8 +55,11 @@ def load_runs(specs: Sequence[str], options: Options | None = None) -> list[list
     chosen = [_split(spec) for spec in specs]
     logs = [find_log(path) for path, _ in chosen]
     names = _labels([(log, where) for log, (_, where) in zip(logs, chosen, strict=True)])
+    options = options or Options()
+    said = {name: value for name, value in vars(options).items() if value != getattr(Options(), name)}
     return [
-        _load(log, where, name, options or Options()) for log, (_, where), name in zip(logs, chosen, names, strict=True)
+        [replace(run, reading=said) for run in _load(log, where, name, options)]
+        for log, (_, where), name in zip(logs, chosen, names, strict=True)
     ]
 
 

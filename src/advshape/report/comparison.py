@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from advshape.report.records import read_json
 from advshape.report.text import short, visible
 
 Floats = NDArray[np.float64]
+CASES = 12
+"""Prompts newly solved, and newly lost, that the page prints with completions; the browser has all."""
 
-__all__ = ["ComparedRun", "ComparisonData", "Difference", "comparison_data"]
+__all__ = ["ComparedRun", "ComparisonData", "Difference", "comparison_data", "printed_problems"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +33,7 @@ class ComparedRun:
         counts: what was compared; prompts have no names here.
         facts: numbers of prompts, rollouts and outcomes that were compared.
         source: the file that the comparison read.
+        reading: what was said of how to read it, by names of the readers' `Options`.
         recipe, versions: of the run, where the file belongs to one.
     """
 
@@ -40,6 +43,7 @@ class ComparedRun:
     source: str
     recipe: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -107,6 +111,10 @@ class Difference:
         """(K,) where the adjusted test tells the change from none."""
         return np.nan_to_num(self.adjusted, nan=1.0) <= 1 - self.confidence + 1e-12
 
+    def cases(self, word: str) -> list[Mapping[str, Any]]:
+        """The prompts newly "solved" or "lost" that the page prints with their texts."""
+        return list((self.changes or {}).get(f"newly_{word}", ())[:CASES])
+
     @property
     def crosses_at(self) -> tuple[float, float, float] | None:
         """(k, low, high) of the crossing, 0 for below one attempt and inf for beyond n; None without one."""
@@ -138,6 +146,11 @@ class ComparisonData:
         return next(item for item in self.evaluations if item.label == label)
 
 
+def printed_problems(pairs: Sequence[Difference]) -> set[str]:
+    """Ids of the prompts that the page prints with their texts."""
+    return {case["problem"] for pair in pairs for word in ("solved", "lost") for case in pair.cases(word)}
+
+
 LABEL = 48
 """Characters of a label that a page shows."""
 
@@ -158,10 +171,11 @@ def comparison_data(comparison: Any) -> ComparisonData:
         confidence = float(data["confidence"])
         notes = [str(note) for note in data.get("notes", ())]
         names = _names([item["label"] for item in data["runs"]])
-        runs = [_run(item, names[item["label"]], notes) for item in data["runs"]]
         pairs, yardsticks = (
             [Difference.from_json(item, names, confidence) for item in data[kind]] for kind in ("pairs", "yardsticks")
         )
+        printed = printed_problems(pairs)
+        runs = [_run(item, names[item["label"]], notes, printed) for item in data["runs"]]
     except AdvshapeError:
         raise
     except KeyError as error:
@@ -191,12 +205,12 @@ def _names(labels: Sequence[str]) -> dict[str, str]:
     return names
 
 
-def _run(data: Mapping[str, Any], label: str, notes: list[str]) -> ComparedRun:
+def _run(data: Mapping[str, Any], label: str, notes: list[str], always: Container[str]) -> ComparedRun:
     """One run, with its rollouts when the log it names is there."""
     source = str(data["source"])
     curve, settings = PassCurve.from_json(data["curve"]), dict(data.get("settings") or {})
     counts = _counts(data["histogram"])
-    logged, same = _logged(Path(source), label, data["outcomes"])
+    logged, same = _logged(Path(source), label, data["outcomes"], always)
     if logged is None:
         notes.append(f"The rollouts of {label} are not shown: {short(source, 120)} holds no rollout log of ours now.")
         evaluation = EvaluationData(label, {}, counts, curve, settings, Path(source))
@@ -208,18 +222,21 @@ def _run(data: Mapping[str, Any], label: str, notes: list[str]) -> ComparedRun:
     facts = {name: data[name] for name in ("prompts", "n", "outcomes")}
     directory = Path(source).parent.parent
     recipe = directory / "recipe.toml"
+    found = ComparedRun(evaluation, counts, facts, source, reading=dict(data.get("reading") or {}))
     if not recipe.is_file():
-        return ComparedRun(evaluation, counts, facts, source)
+        return found
     versions = read_json(directory / "summary.json").get("versions", {})
-    return ComparedRun(evaluation, counts, facts, source, recipe.read_text(encoding="utf-8"), versions)
+    return replace(found, recipe=recipe.read_text(encoding="utf-8"), versions=versions)
 
 
-def _logged(source: Path, label: str, outcomes: Mapping[str, int]) -> tuple[EvaluationData | None, bool]:
+def _logged(
+    source: Path, label: str, outcomes: Mapping[str, int], always: Container[str]
+) -> tuple[EvaluationData | None, bool]:
     """The evaluation in a rollout log that has these outcomes, or else its only one; and whether they are the same."""
     if not source.is_file() or not source.name.removesuffix(".gz").endswith(".jsonl"):
         return None, False
     try:
-        items = read_evaluations(source, label)
+        items = read_evaluations(source, label, always)
     except AdvshapeError:  # another tool's log: the comparison has its counts, and the page says so
         return None, False
     same = [item for item in items if item.counts.totals() == dict(outcomes)]

@@ -14,7 +14,7 @@ import numpy as np
 from advshape.evaluation.log import Rollout
 from advshape.evaluation.readers.base import prompt_name
 from advshape.report.charts import Chart, curves_chart, histogram_chart
-from advshape.report.comparison import ComparedRun, ComparisonData, Difference, comparison_data
+from advshape.report.comparison import ComparedRun, ComparisonData, Difference, comparison_data, printed_problems
 from advshape.report.data import EvaluationData, ReportData
 from advshape.report.difference_charts import differences_chart
 from advshape.report.export import save_charts
@@ -26,8 +26,6 @@ from advshape.report.text import short
 
 __all__ = ["comparison_charts", "render_comparison", "save_comparison_figures", "write_comparison"]
 
-CASES = 12
-"""Prompts of each kind that the page prints with completions; the browser has all."""
 COMPLETIONS = 3
 LENGTH = 600
 """Characters of one text that such a print has."""
@@ -67,7 +65,7 @@ def save_comparison_figures(comparison: Any, folder: str | os.PathLike[str], ove
 def render_comparison(data: ComparisonData) -> str:
     """The page as text."""
     logged = [item for item in data.evaluations if item.rollouts]
-    rollouts, notes = browser(ReportData("", logged))
+    rollouts, notes = browser(ReportData("", logged), printed_problems(data.pairs))
     shown = comparison_charts(data)
     return render_template(
         "comparison.html",
@@ -99,6 +97,9 @@ def repeat_command(data: ComparisonData) -> str:
         words += ["-k", str(k)]
     if not all(pair.paired for pair in data.pairs):
         words.append("--unpaired")
+    for name, value in data.runs[0].reading.items():  # the same for all runs
+        for one in value if name == "where" else [value]:
+            words += [f"--{name.replace('_', '-')}", "=".join(one) if name == "where" else str(one)]
     return shlex.join([*words, "--html", "comparison.html"])
 
 
@@ -181,7 +182,7 @@ def moved(data: ComparisonData, pair: Difference) -> dict[str, Any]:
             "title": f"Newly {word}: {pair.first} → {pair.second}",
             "total": len(changes[f"newly_{word}"]),
             "beyond_chance": changes["beyond_chance"][i],
-            "cases": [case(change, sides, rollouts) for change in changes[f"newly_{word}"][:CASES]],
+            "cases": [case(change, sides, rollouts) for change in pair.cases(word)],
         }
         for i, word in enumerate(("solved", "lost"))
     ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,20 +12,21 @@ from typing import Any
 from advshape.errors import AdvshapeError
 from advshape.evaluation.curves import Counts, PairedDifference, PassCurve, count_rollout, paired_difference, pass_curve
 from advshape.evaluation.log import Rollout, read_rollouts, read_settings
+from advshape.evaluation.readers.base import prompt_name
 from advshape.report.records import json_records, read_json
 from advshape.report.text import short
 from advshape.report.training_rollouts import kept_training
 
-__all__ = ["EvaluationData", "ReportData", "most_rollouts", "read_evaluations", "read_run", "warning_signs"]
+__all__ = ["EvaluationData", "ReportData", "lot", "most_rollouts", "read_evaluations", "read_run", "warning_signs"]
 
-KEPT = 64_000_000
-"""Characters of rollouts that are held for a page, 500 for each rollout included; a page shows far fewer."""
+KEPT = 24_000_000
+"""Characters of rollouts that are held for a page, 500 for each rollout included; a page shows fewer."""
 
 
 @dataclass(frozen=True, eq=False)
 class EvaluationData:
     """One evaluation: its label, counts, curve and sampling settings, and the first rollouts of each problem: all of
-    them, or as many as `KEPT` characters allow."""
+    them, or as many as `KEPT` characters allow; where one of each is too many, of a part of the problems."""
 
     label: str
     rollouts: Mapping[str, Sequence[Rollout]]
@@ -45,34 +47,57 @@ class EvaluationData:
 
 
 class Kept:
-    """Counts all rollouts that stream past and keeps the first of each problem, fewer where they are long or many."""
+    """Counts all rollouts that stream past and keeps the first of each problem, fewer where they are long or many.
 
-    def __init__(self) -> None:
+    always: ids of problems (`prompt_name` of them) whose first rollout is kept in any case.
+    """
+
+    def __init__(self, always: Container[str] = ()) -> None:
         self.first: Rollout | None = None
+        self._always = always
         self._rows: dict[str, list[int]] = {}
         self._groups: dict[str, list[Rollout]] = {}
         self._size = 0
         self._most = 2**62
+        self._share = 1.0
 
     def add(self, rollout: Rollout) -> None:
         """Count one rollout, and keep it if there is room."""
         self.first = self.first or rollout
         count_rollout(self._rows, rollout)
-        group = self._groups.setdefault(rollout.problem, [])
-        if len(group) >= self._most:
+        group = self._groups.get(rollout.problem)
+        if group is None and self._keeps(rollout.problem):
+            group = self._groups[rollout.problem] = []
+        if group is None or len(group) >= self._most:
             return
         group.append(rollout)
         self._size += _size(rollout)
-        while self._size > KEPT and self._most > 1:
+        while self._size > KEPT and (self._most > 1 or self._share > 1e-6):
+            self._keep_fewer()
+
+    def _keeps(self, problem: str) -> bool:
+        return self._share >= 1 or lot(problem) < self._share or prompt_name(problem) in self._always
+
+    def _keep_fewer(self) -> None:
+        """Half as many rollouts of each problem; where there is one of each, half as many problems."""
+        if self._most > 1:
             self._most = max(1, max(map(len, self._groups.values())) // 2)
-            for kept in self._groups.values():
-                del kept[self._most :]
-            self._size = sum(_size(rollout) for kept in self._groups.values() for rollout in kept)
+        else:
+            self._share /= 2
+            self._groups = {problem: group for problem, group in self._groups.items() if self._keeps(problem)}
+        for kept in self._groups.values():
+            del kept[self._most :]
+        self._size = sum(_size(rollout) for kept in self._groups.values() for rollout in kept)
 
     def evaluation(self, label: str, settings: Mapping[str, Any], path: Path | None) -> EvaluationData:
         """What was counted and kept."""
         counts = Counts.from_rows(self._rows)
         return EvaluationData(label, self._groups, counts, pass_curve(counts), settings, path)
+
+
+def lot(problem: str) -> float:
+    """A number in [0, 1) from the id, as if drawn: every log that has the problem draws the same."""
+    return zlib.crc32(problem.encode(errors="surrogatepass")) / 2**32
 
 
 def _size(rollout: Rollout) -> int:
@@ -160,14 +185,17 @@ def warning_signs(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     return signs
 
 
-def read_evaluations(log: str | os.PathLike[str], label: str) -> list[EvaluationData]:
-    """The evaluations in one rollout log, one for each sampling settings; labels tell temperatures apart."""
+def read_evaluations(log: str | os.PathLike[str], label: str, always: Container[str] = ()) -> list[EvaluationData]:
+    """The evaluations in one rollout log, one for each sampling settings; labels tell temperatures apart.
+
+    always: ids of problems, long ones as `prompt_name` has them, that have rollouts for the page in any case.
+    """
     path = Path(log)
     described = read_settings(path)
     summaries = _summaries(path)
     groups: dict[str, Kept] = {}
     for rollout in read_rollouts(path):
-        groups.setdefault(rollout.settings, Kept()).add(rollout)
+        groups.setdefault(rollout.settings, Kept(always)).add(rollout)
     if not groups:
         raise AdvshapeError(f"{path} holds no rollouts")
     found: list[EvaluationData] = []

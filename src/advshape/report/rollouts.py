@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from advshape.evaluation.log import Rollout
-from advshape.report.data import EvaluationData, ReportData, most_rollouts
+from advshape.evaluation.readers.base import prompt_name
+from advshape.report.data import EvaluationData, ReportData, lot, most_rollouts
 from advshape.report.text import prompt_text
 from advshape.report.training_rollouts import LONGEST, TRAINING_BUDGET
 
@@ -36,17 +37,17 @@ class Shelf:
         return self.reasons.setdefault(self.text(text), len(self.reasons))
 
 
-def browser(data: ReportData) -> tuple[dict[str, Any], list[str]]:
+def browser(data: ReportData, always: Container[str] = ()) -> tuple[dict[str, Any], list[str]]:
     """{"sources": ..., "reasons": ...} for the page's script, and notes on what it had to leave out.
 
     A rollout is [completion, verdict, index of the reason, advantage, tokens, truncated, reward]; a reward of null
-    is 1 for right and 0 for wrong.
+    is 1 for right and 0 for wrong. always: problems that come first where there is no room for all.
     """
     shelf = Shelf()
     sources = []
     if data.evaluations:
         budget = TEXT_BUDGET - (TRAINING_BUDGET if data.training else 0)
-        sources.append(_evaluation_source(data.evaluations, budget, shelf))
+        sources.append(_evaluation_source(data.evaluations, budget, shelf, always))
     if data.training:
         sources.append(_training_source(data.training, shelf))
     if shelf.cut:
@@ -54,21 +55,41 @@ def browser(data: ReportData) -> tuple[dict[str, Any], list[str]]:
     return {"sources": sources, "reasons": list(shelf.reasons)}, shelf.notes
 
 
-def _evaluation_source(items: Sequence[EvaluationData], budget: int, shelf: Shelf) -> dict[str, Any]:
+def _evaluation_source(
+    items: Sequence[EvaluationData], budget: int, shelf: Shelf, always: Container[str]
+) -> dict[str, Any]:
     """Groups are prompts; each has its counts in every evaluation and its rollouts, the first by sample index."""
-    every = [rollout for item in items for group in item.rollouts.values() for rollout in group]
-    size = sum(min(len(r.completion), LONGEST) + 12 for r in every)
-    kept = max(len(group) for item in items for group in item.rollouts.values())
+    problems = list(dict.fromkeys(problem for item in items for problem in item.counts.problems))
+    kept = [problem for problem in problems if any(problem in item.rollouts for item in items)]
+    prompts = {
+        problem: prompt_text(next(item.rollouts[problem][0].prompt for item in items if problem in item.rollouts))
+        for problem in kept
+    }
+    sizes = {
+        problem: sum(_size(r.completion) for item in items for r in item.rollouts.get(problem, ())) for problem in kept
+    }
+    room, size = budget - sum(map(_size, prompts.values())), sum(sizes.values())
+    held = max((len(group) for item in items for group in item.rollouts.values()), default=0)
+    shown = held if size <= room else max(1, int(held * room / size))
     most = max(most_rollouts(item) for item in items)
-    shown = kept if size <= budget else max(1, int(kept * budget / size))
     if shown < most:
         shelf.notes.append(
             f"The browser holds the first {shown} of {most:,} rollouts of each prompt, to keep the page small;"
             " all counts are over all rollouts."
         )
+    first = {
+        problem: sum(_size(r.completion) for item in items for r in item.rollouts.get(problem, ())[:shown])
+        for problem in kept
+    }
+    chosen = _within(budget, {problem: _size(prompts[problem]) + first[problem] for problem in kept}, always)
+    if len(chosen) < len(problems):
+        shelf.notes.append(
+            f"The browser holds {len(chosen):,} of {len(problems):,} prompts, drawn by their ids, to keep the page"
+            " small; curves, tables and histograms are over all of them."
+        )
     rows = [{problem: i for i, problem in enumerate(item.counts.problems)} for item in items]
     groups = []
-    for problem in dict.fromkeys(problem for item in items for problem in item.counts.problems):
+    for problem in (problem for problem in kept if problem in chosen):
         counts = [
             None
             if problem not in row
@@ -76,10 +97,24 @@ def _evaluation_source(items: Sequence[EvaluationData], budget: int, shelf: Shel
             for item, row in zip(items, rows, strict=True)
         ]
         texts = [[_evaluated(r, shelf) for r in item.rollouts.get(problem, ())[:shown]] for item in items]
-        prompt = next(item.rollouts[problem][0].prompt for item in items if problem in item.rollouts)
-        prompt = shelf.text(prompt_text(prompt))
-        groups.append({"id": problem, "prompt": prompt, "counts": counts, "rollouts": texts})
+        groups.append({"id": problem, "prompt": shelf.text(prompts[problem]), "counts": counts, "rollouts": texts})
     return {"name": "evaluation", "labels": [item.label for item in items], "groups": groups}
+
+
+def _within(budget: int, sizes: Mapping[str, int], always: Container[str]) -> set[str]:
+    """As many problems as fit, one at least: those named first, then by lot."""
+    found: set[str] = set()
+    left = budget
+    for problem in sorted(sizes, key=lambda problem: (prompt_name(problem) not in always, lot(problem))):
+        left -= sizes[problem]
+        if left < 0 and found:
+            break
+        found.add(problem)
+    return found
+
+
+def _size(text: str) -> int:
+    return min(len(text), LONGEST) + 12
 
 
 def _evaluated(rollout: Rollout, shelf: Shelf) -> list[Any]:
