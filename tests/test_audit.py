@@ -76,6 +76,15 @@ def by_batch(token_level_rewards, response_mask, **_):
     scores = token_level_rewards.sum(-1)
     return (scores - scores.mean())[:, None] * response_mask, None
 
+def single(token_level_rewards, response_mask, index, noise=0.0, bend=0.0, **_):
+    """Rounds to float32 inside, each place in its own way."""
+    import torch
+    n = int((index == index[0]).sum())
+    scores = token_level_rewards.sum(-1).float().reshape(-1, n)
+    scores = (scores - scores.mean(1, keepdim=True)) / (bend + scores.mean(1, keepdim=True) ** (1 + bend) + 1e-6)
+    scores = scores * (1 + noise * torch.arange(n).float())
+    return scores.reshape(-1, 1) * response_mask, None
+
 def forever(r):
     while True:
         time.sleep(1)
@@ -146,6 +155,18 @@ def test_what_the_function_also_takes_reaches_it(rules):
 def test_what_only_the_signature_shows(rules, function, n, kinds):
     found = probe(load(f"{rules}:{function}", "verl"), n)
     assert {finding.kind for finding in found.findings} == kinds
+
+
+def test_code_that_rounds_to_single_precision_keeps_its_name(rules):
+    """Neither the rounding (no exact name in double precision) nor its dependence on the place is a finding."""
+    for n in (8, 16):
+        found = probe(load(f"{rules}:single", "verl"), n)
+        assert found.match.exact
+        assert found.nearest.startswith("maxrl")
+    found = probe(load(f"{rules}:single,noise=2e-8,bend=0.5", "verl"), 8)
+    assert found.table is not None
+    assert "order" not in {finding.kind for finding in found.findings}
+    assert "order" in {finding.kind for finding in probe(load(f"{rules}:single,noise=1e-3", "verl"), 8).findings}
 
 
 @pytest.mark.parametrize("function", ["by_length", "by_all_tokens"])

@@ -33,9 +33,9 @@ def probe(target: Target, n: int) -> Reversal:
         other = " or ".join(_answering(target, n))
         raise AdvshapeError(f"{error}{f'; with --signature {other} it answers' if other else ''}") from error
     if isinstance(target.rule, Tensors) and not (found.match and found.match.exact):
-        target.rule.single = True  # code that rounds to float32 inside has no exact name in float64
-        single = reverse(target.rule, n, arrays="torch")
-        found = single if single.match and single.match.exact else found
+        target.rule.single = True  # code that rounds to float32 inside has no exact name, or no table, in float64
+        single = reverse(target.rule, n, arrays=target.rule.arrays)
+        found = single if (single.match and single.match.exact) or (found.outside and not single.outside) else found
     checks = [_lengths, _tokens]
     if not any(finding.kind == "batch" for finding in found.findings):  # else a group of any size changes it
         checks.append(_ragged)

@@ -123,7 +123,7 @@ class Tensors(Call):
         mean = (advantages * mask).sum(1) / mask.sum(1)
         apart = np.abs((advantages - mean[:, None]) * mask) > 1e-6 * np.abs(advantages).max()
         self.uneven += int(apart.any(1).sum())
-        return mean
+        return mean.astype(dtype)  # the precision tells how exact a name can be
 
     def _given(self, values: Any) -> Any:
         """An array as the function takes it."""
