@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from advshape.errors import AdvshapeError
+from advshape.evaluation import collect
 from advshape.evaluation.answers import REFUSED
 from advshape.evaluation.engine import Completion, Identity, SamplingSettings, judged
 from advshape.evaluation.evaluate import evaluate
@@ -107,7 +108,10 @@ class Reworded(Other):
         return [replace(problem, prompt=f"Add: {problem.prompt}") for problem in super().problems(split, count, seed)]
 
 
-def test_a_changed_verifier_judges_what_is_there_and_samples_what_is_not(tmp_path):
+@pytest.mark.parametrize("batch_size", [5, 12, 1024])
+def test_a_changed_verifier_judges_what_is_there_and_samples_what_is_not(tmp_path, monkeypatch, batch_size):
+    """Reduction: as if sampled under the new verifier; a log is read on while batches of it are appended."""
+    monkeypatch.setattr(collect._judged_again, "__defaults__", (batch_size,))
     options = {"count": 3, "out": tmp_path, "progress": False}
     first = evaluate(Answers(), OneByOne(), n=4, **options)
     written = (tmp_path / "rollouts.jsonl").read_bytes()

@@ -114,8 +114,11 @@ def _judged_again(
         if rollout.settings in earlier and place in missing and problem and rollout.prompt == problem.prompt:
             missing.remove(place)
             batch.append((problem, rollout.sample, _answer(rollout)))
-    for start in range(0, len(batch), batch_size):
-        yield judged(task, batch[start : start + batch_size], settings)
+        if len(batch) == batch_size:
+            yield judged(task, batch, settings)
+            batch = []
+    if batch:
+        yield judged(task, batch, settings)
 
 
 def _answer(rollout: Rollout) -> Completion:

@@ -212,7 +212,7 @@ def _run(data: Mapping[str, Any], label: str, notes: list[str], always: Containe
     counts = _counts(data["histogram"])
     logged, same = _logged(Path(source), label, data["outcomes"], always)
     if logged is None:
-        notes.append(f"The rollouts of {label} are not shown: {short(source, 120)} holds no rollout log of ours now.")
+        notes.append(f"The rollouts of {label} are not shown: {short(source, 120)} is gone, or is another tool's log.")
         evaluation = EvaluationData(label, {}, counts, curve, settings, Path(source))
     else:
         settings = settings or dict(logged.settings)

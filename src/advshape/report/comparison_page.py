@@ -140,7 +140,8 @@ def sentence(pair: Difference, tests: str = "adjusted tests") -> str:
     for k, d, p, told in zip(pair.ks, pair.difference, pair.adjusted, pair.told, strict=True):
         kind = "not tested" if np.isnan(p) else "not to be told from no change"
         groups.setdefault(("higher" if d > 0 else "lower") if told else kind, []).append(str(k))
-    words = "; ".join(f"{kind} at k = {', '.join(ks)}" for kind, ks in groups.items())
+    tested_first = sorted(groups.items(), key=lambda item: item[0] == "not tested")
+    words = "; ".join(f"{kind} at k = {', '.join(ks)}" for kind, ks in tested_first)
     how = "paired over" if pair.paired else "UNPAIRED, at least"
     text = f"{pair.second} against {pair.first}: pass@k is {words} ({tests}, {how} {pair.prompts} prompts)."
     return f"{text}{crossing_words(pair)}"
