@@ -7,7 +7,6 @@ reads the former and replaces the latter; generation, loss, clipping, optimiser 
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, cast
@@ -17,7 +16,7 @@ from accelerate.utils import gather_object
 from trl import GRPOConfig, GRPOTrainer
 
 import advshape
-from advshape.adapters.trl_metrics import binary_metrics, real_metrics
+from advshape.adapters.trl_metrics import binary_metrics, judged_metrics, real_metrics
 from advshape.adapters.trl_options import objective_warnings
 from advshape.adapters.trl_rewards import combine_rewards
 from advshape.adapters.trl_rule import TrainersRule, advantages_per_rollout
@@ -36,8 +35,6 @@ __all__ = [
     "combine_rewards",
     "objective_warnings",
 ]
-
-logger = logging.getLogger("advshape")
 
 
 class ObjectiveWarning(UserWarning):
@@ -126,7 +123,6 @@ class SurrogateMixin(TrainersRule, CheckpointedState):
         for line in objective_warnings(config):
             warnings.warn(line, ObjectiveWarning, stacklevel=2)
         self._surrogates: dict[tuple[Any, int], list[float] | None] = {}
-        self._said_too_small = False
         super().__init__(*args, **kwargs)
         columns = getattr(getattr(self, "train_dataset", None), "column_names", None)
         if history is not None and columns and history_key not in columns:
@@ -230,24 +226,9 @@ class SurrogateMixin(TrainersRule, CheckpointedState):
         too_small = ~self._serves(judged)
         if self.model.training and bool(too_small.any()):
             self._say_too_small(int(too_small.sum()), len(rewards))
-        tables = self._values_by_prompt(judged.tolist())
-        special = binary_metrics(rewards, tables) if self.real is None else real_metrics(rewards, tables, self.bounds)
-        return special | {
-            "prompts_none_judged": (judged == 0).float().mean().item(),
-            "prompts_with_not_judged": (judged < rewards.shape[1]).float().mean().item(),
-            "prompts_too_small": too_small.float().mean().item(),
-            "rollouts_not_judged": torch.isnan(rewards).float().mean().item(),
-            "advantage_rms": advantages.square().mean().sqrt().item(),
-        }
-
-    def _say_too_small(self, count: int, prompts: int) -> None:
-        if not self._said_too_small and self.accelerator.is_main_process:
-            logger.warning(
-                "%d of %d prompts had fewer judged rollouts than the %d that the estimator needs: their "
-                "advantages are 0. Said once; the metric advshape/prompts_too_small goes on counting.",
-                *(count, prompts, self._smallest_n()),
-            )
-        self._said_too_small = True
+        values = self._values_by_prompt(judged.tolist())
+        special = binary_metrics(rewards, values) if self.real is None else real_metrics(rewards, values, self.bounds)
+        return special | judged_metrics(rewards, advantages, too_small)
 
 
 class SurrogateGRPOTrainer(SurrogateMixin, SkipZeroAdvantages, GRPOTrainer):  # type: ignore[misc]

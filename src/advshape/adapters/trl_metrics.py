@@ -8,7 +8,7 @@ import torch
 
 from advshape.layer_cake import Bounds
 
-__all__ = ["binary_metrics", "real_metrics", "stacked_value"]
+__all__ = ["binary_metrics", "judged_metrics", "real_metrics", "stacked_value"]
 
 Values = Sequence[list[float] | None]  # of each prompt: its surrogate's value by number of right rollouts, or None
 
@@ -44,6 +44,21 @@ def real_metrics(rewards: torch.Tensor, values: Values, bounds: Bounds) -> dict[
         "prompts_mixed": _share(some & (low < high)),
         "mean_reward": rewards[some].nanmean(dim=1).mean().item(),
     } | _mean("surrogate", [] if None in surrogate else [v for v in surrogate if v is not None])
+
+
+def judged_metrics(rewards: torch.Tensor, advantages: torch.Tensor, too_small: torch.Tensor) -> dict[str, float]:
+    """What any rewards, (P, n), NaN = not judged, say: shares that were not judged, and the size of the advantages.
+
+    `too_small`: (P,), whether a prompt's judged rollouts are fewer than the estimator allows.
+    """
+    judged = ~torch.isnan(rewards)
+    return {
+        "prompts_none_judged": _share(~judged.any(dim=1)),
+        "prompts_with_not_judged": _share(~judged.all(dim=1)),
+        "prompts_too_small": _share(too_small),
+        "rollouts_not_judged": _share(~judged),
+        "advantage_rms": advantages.square().mean().sqrt().item(),
+    }
 
 
 def stacked_value(rewards: Sequence[float], values: Sequence[float], bounds: Bounds) -> float | None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -22,6 +23,8 @@ from advshape.table import AdvantageEstimator, AdvantageTable
 
 __all__ = ["TrainersRule", "advantages_per_rollout"]
 
+logger = logging.getLogger("advshape")
+
 
 class TrainersRule:
     """What `SurrogateMixin` does with its estimator; the arguments and errors are told there."""
@@ -32,7 +35,9 @@ class TrainersRule:
     history: Any
     history_key: str
     history_baseline: bool
+    accelerator: Any
     _surrogates: dict[tuple[Any, int], list[float] | None]
+    _said_too_small: bool = False
 
     def _check(self, config: Any) -> None:
         if config.multi_objective_aggregation != "sum_then_normalize":
@@ -77,6 +82,15 @@ class TrainersRule:
     def _serves(self, n: Any) -> Any:
         """Has the estimator advantages for n judged rollouts? n: int or tensor."""
         return n == self._smallest_n() if self._fixed() else n >= self._smallest_n()
+
+    def _say_too_small(self, count: int, prompts: int) -> None:
+        if not self._said_too_small and self.accelerator.is_main_process:
+            logger.warning(
+                "%d of %d prompts had fewer judged rollouts than the %d that the estimator needs: their "
+                "advantages are 0. Said once; the metric advshape/prompts_too_small goes on counting.",
+                *(count, prompts, self._smallest_n()),
+            )
+        self._said_too_small = True
 
     def _by_rule(self, rule: Any, rewards: torch.Tensor, prompts: Sequence[Mapping[str, Any]]) -> torch.Tensor:
         if isinstance(rule, (AdvantageEstimator, AdvantageTable)):
