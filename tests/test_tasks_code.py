@@ -140,7 +140,7 @@ def test_every_spelling_of_inputs_and_outputs(tmp_path, row):
     [
         ({"question": "x", "answer": "y"}, {}, "has no tests that are known: 'test' with 'prompt' and 'entry_point', "
          "'test_list', 'tests', 'input_output', or 'inputs' with 'outputs'; it has 'question', 'answer'"),
-        ({"frage": "x", "test_list": ["assert f()"]}, {}, "no text column"),
+        ({"frage": "x", "test_list": ["assert f()"]}, {}, "'frage', 'test_list'; give the column one of these names"),
         ({"text": "x", "test_list": []}, {}, "row 1: the column 'test_list' is a list of at least one test"),
         ({"text": "x", "test_list": ["assert f( =="]}, {}, "row 1: the test code is no Python"),
         ({"text": "x", "test_list": ["assert True"]}, {}, "row 1: the tests call no function of a program"),

@@ -232,7 +232,7 @@ def test_twice_the_same_is_once_and_with_another_answer_an_error(tmp_path):
     ("rows", "parameters", "message"),
     [
         ([{"frage": "1?", "answer": "1"}], {}, "no question column 'question' or 'problem' or 'prompt'; it has "
-         "'frage', 'answer'; name it with question="),
+         "'frage', 'answer'; name it with question= (in a recipe: task.question)"),
         ([{"question": "1?", "loesung": "1"}], {}, "no answer column 'answer' or 'final_answer' or 'solution'; it has"),
         ([{"question": "1?", "answer": "1"}], {"answer": "anwser"}, "did you mean 'answer'?"),
         ([{"question": "1?", "answer": ""}], {}, "row 1: the column 'answer' holds no text"),

@@ -112,10 +112,10 @@ class Code(FileTask):
         if {"prompt", "test", "entry_point"} <= has:
             return self._human_eval
         if "test_list" in has:
-            asks = find_column(rows, STATEMENTS, None, "text", where)
+            asks = find_column(rows, STATEMENTS, None, "text", where, option=False)
             return lambda row: self._mbpp(row, text_of(row, asks))
         if has & {"tests", "input_output"} or {"inputs", "outputs"} <= has:
-            asks = find_column(rows, ("question", *STATEMENTS), None, "question", where)
+            asks = find_column(rows, ("question", *STATEMENTS), None, "question", where, option=False)
             return lambda row: self._program(row, text_of(row, asks))
         raise AdvshapeError(
             f"{where} has no tests that are known: 'test' with 'prompt' and 'entry_point', 'test_list', 'tests', "

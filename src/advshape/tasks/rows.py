@@ -138,8 +138,10 @@ def parquet_rows(path: Path) -> list[Row]:
         raise AdvshapeError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
 
 
-def find_column(rows: Sequence[Row], known: Sequence[str], given: str | None, what: str, where: str) -> str:
-    """The first known column that the rows have, or the given one.
+def find_column(
+    rows: Sequence[Row], known: Sequence[str], given: str | None, what: str, where: str, option: bool = True
+) -> str:
+    """The first known column that the rows have, or the given one; option: the task takes its name as `what`.
 
     >>> find_column([{"problem": "1+1?", "solution": "2"}], ["question", "problem"], None, "question", "a.jsonl")
     'problem'
@@ -151,9 +153,10 @@ def find_column(rows: Sequence[Row], known: Sequence[str], given: str | None, wh
         if name in has:
             return name
     near = difflib.get_close_matches(given, has, n=1, cutoff=0.6) if given is not None else []
+    way = f"name it with {what}= (in a recipe: task.{what})" if option else "give the column one of these names"
     raise AdvshapeError(
         f"{where} has no {what} column {' or '.join(map(repr, known))}; it has {', '.join(map(repr, has))}"
-        + (f"; did you mean {near[0]!r}?" if near else f"; name it with {what}=" if given is None else "")
+        + (f"; did you mean {near[0]!r}?" if near else f"; {way}" if given is None else "")
     )
 
 
