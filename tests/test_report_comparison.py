@@ -15,6 +15,7 @@ import pytest
 from advshape.cli import main
 from advshape.errors import AdvshapeError
 from advshape.evaluation.compare import compare
+from advshape.evaluation.readers import Options
 from advshape.evaluation.readers.base import prompt_name
 from advshape.evaluation.runs import load_runs
 from advshape.report import write_comparison
@@ -221,6 +222,27 @@ def test_two_settings_of_one_log_are_repeated_by_their_settings(tmp_path):
     again = [run for (run,) in load_runs(named)]
     assert [run.counts.totals() for run in again] == [run.counts.totals() for run in runs]
     assert [run.settings["temperature"] for run in again] == [0.5, 1.0]
+
+
+def test_one_chosen_setting_of_a_log_is_in_the_command_that_repeats(tmp_path):
+    """Recovery: a log of two temperatures, of which one was compared, is not compared whole the next time."""
+    first, both = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    write_log(first, 1, 1.0, 8, 4, 1.0)
+    for temperature in (0.5, 1.0):
+        write_log(both, 2, 1.0, 8, 4, temperature)
+    other = tmp_path / "steps.csv"  # another tool's log, which has no settings of ours: both runs lie in it
+    rows = [f"p{p},{s < right},{step}" for step, right in ((10, 1), (20, 3)) for p in range(8) for s in range(4)]
+    other.write_text("\n".join(["prompt,right,step", *rows]) + "\n")
+    named = Options(prompt_column="prompt", correct_column="right")
+    for specs, options in (
+        ([str(first), f"{both}@temperature=0.5"], None),
+        ([f"{other}@step=10", f"{other}@step=20"], named),
+    ):
+        runs = [run for (run,) in load_runs(specs, options)]
+        text = repeat_command(comparison_data(compare(runs, permutations=200, resamples=50)))
+        again = load_runs(shlex.split(text)[2:4], options)
+        assert [[run.counts.totals() for run in some] for some in again] == [[run.counts.totals()] for run in runs]
+        assert len({str(run.counts.totals()) for run in runs}) == 2
 
 
 def test_named_columns_are_in_the_command_that_repeats(tmp_path, capsys, monkeypatch):

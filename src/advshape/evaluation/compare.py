@@ -63,6 +63,7 @@ class Comparison:
                        "outcomes": {"right": 1, "wrong": 2, "not_judged": 0, "truncated": 0},
                        "settings": {"temperature": 1.0, ...}, "curve": PassCurve.to_json(),
                        "reading": {"correct_column": "score", ...} (what was said of how to read the source),
+                       "chosen": [["temperature", "0.7"], ...] (the settings after the @ of its name),
                        "histogram": [{"correct": 0, "judged": 64, "prompts": 12}, ...]}, ...],
              "pairs": [DIFFERENCE, ...], "yardsticks": [DIFFERENCE, ...]}
 
@@ -96,6 +97,7 @@ def _run_json(run: Run, curve: PassCurve) -> dict[str, Any]:
         "outcomes": counts.totals(),
         "settings": plain(dict(run.settings)),
         "reading": plain(dict(run.reading)),
+        "chosen": plain(run.chosen),
         "curve": plain(curve.to_json()),
         "histogram": [{"correct": c, "judged": j, "prompts": m} for (c, j), m in sorted(histogram.items())],
     }

@@ -29,6 +29,7 @@ class Run:
         settings: sampling settings, as far as the source says.
         notes: what the reader found in the source that the user has to know.
         reading: how the source was read, by names of `Options`, where that was said.
+        chosen: the settings after the @ of its name.
     """
 
     label: str
@@ -38,6 +39,7 @@ class Run:
     settings: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     reading: Mapping[str, Any] = field(default_factory=dict)
+    chosen: tuple[tuple[str, str], ...] = ()
 
 
 def load_runs(specs: Sequence[str], options: Options | None = None) -> list[list[Run]]:
@@ -58,7 +60,7 @@ def load_runs(specs: Sequence[str], options: Options | None = None) -> list[list
     options = options or Options()
     said = {name: value for name, value in vars(options).items() if value != getattr(Options(), name)}
     return [
-        [replace(run, reading=said) for run in _load(log, where, name, options)]
+        [replace(run, reading=said, chosen=where) for run in _load(log, where, name, options)]
         for log, (_, where), name in zip(logs, chosen, names, strict=True)
     ]
 

@@ -34,6 +34,7 @@ class ComparedRun:
         facts: numbers of prompts, rollouts and outcomes that were compared.
         source: the file that the comparison read.
         reading: what was said of how to read it, by names of the readers' `Options`.
+        chosen: the settings that were chosen of it.
         recipe, versions: of the run, where the file belongs to one.
     """
 
@@ -44,6 +45,7 @@ class ComparedRun:
     recipe: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     reading: Mapping[str, Any] = field(default_factory=dict)
+    chosen: tuple[tuple[str, str], ...] = ()
 
     @property
     def label(self) -> str:
@@ -222,7 +224,8 @@ def _run(data: Mapping[str, Any], label: str, notes: list[str], always: Containe
     facts = {name: data[name] for name in ("prompts", "n", "outcomes")}
     directory = Path(source).parent.parent
     recipe = directory / "recipe.toml"
-    found = ComparedRun(evaluation, counts, facts, source, reading=dict(data.get("reading") or {}))
+    chosen = tuple((str(name), str(value)) for name, value in data.get("chosen") or ())
+    found = ComparedRun(evaluation, counts, facts, source, reading=dict(data.get("reading") or {}), chosen=chosen)
     if not recipe.is_file():
         return found
     versions = read_json(directory / "summary.json").get("versions", {})

@@ -105,9 +105,11 @@ def repeat_command(data: ComparisonData) -> str:
 
 def _named(run: ComparedRun, data: ComparisonData) -> str:
     """The log of a run as `advshape compare` takes it; of several settings in one log, which one."""
-    chosen = run.evaluation.settings.get("settings")
+    settings = run.evaluation.settings.get("settings")
     several = sum(other.source == run.source for other in data.runs) > 1
-    return f"{run.source}@settings={chosen}" if several and chosen else run.source
+    chosen = (("settings", str(settings)),) if several and settings else run.chosen
+    words = ",".join(f"{name}={value}" for name, value in chosen)
+    return f"{run.source}@{words}" if words else run.source
 
 
 def comparison_charts(data: ComparisonData) -> list[Chart]:
