@@ -1,5 +1,6 @@
 """`advshape derive` with typed objectives and comparisons, through the real command line."""
 
+import dataclasses
 import json
 import time
 
@@ -188,6 +189,18 @@ def test_plot_shows_the_table(capsys, tmp_path):
         code, out, err = run(capsys, "derive", "rho", "--plot", tmp_path / file)
         assert (code, out) == (2, "")  # before anything is printed
         assert message in err
+
+
+def test_a_constant_slope_is_drawn_flat():
+    """Property: what differs by rounding errors alone is one value, not a picture of these errors."""
+    from advshape.report.derivation import derivation
+
+    for name, factor in (("rloo", 1.0), ("rloo", 1e-6), ("dr_grpo", 1e5)):
+        rule = adv.estimator(name)
+        table = rule.table(8).scaled(factor)
+        (finite, _) = derivation(dataclasses.replace(rule, build=lambda n, table=table: table), 8)[1].lines.values()
+        assert np.ptp(finite[1]) == 0
+        np.testing.assert_allclose(finite[1], table.weight[0], rtol=1e-11)
 
 
 def test_plot_draws_the_alternatives_with_their_own_colour_and_marker(capsys, tmp_path):

@@ -5,6 +5,7 @@ One estimator has a colour for every line; several have a colour and a marker ea
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from collections.abc import Sequence
@@ -36,6 +37,7 @@ __all__ = ["Panel", "check_plot_file", "derivation", "save_derivation"]
 class Panel:
     """One picture: title, what its axes show, and named lines (x, y); infinite values are left out.
 
+    Curves are rounded to 12 digits of their largest value: a constant slope is drawn flat, not as its rounding errors.
     owners: the estimator that each line belongs to; -1 for the objective itself.
     """
 
@@ -48,12 +50,17 @@ class Panel:
 
     def add(self, owner: int, name: str, x: Floats, y: Floats) -> None:
         """One more line."""
-        self.lines[name], self.owners[name] = (x, y), owner
+        self.lines[name], self.owners[name] = (x, y if self.by_count else _rounded(y)), owner
 
     @property
     def several(self) -> bool:
         """Whether it shows more than one estimator."""
         return max(self.owners.values()) > 0
+
+
+def _rounded(y: Floats) -> Floats:
+    largest = float(np.abs(y[np.isfinite(y)]).max(initial=0.0))
+    return np.round(y, 11 - math.floor(math.log10(largest))) if largest > 1e-290 else y
 
 
 def derivation(
