@@ -59,8 +59,11 @@ def test_a_problem_is_named_and_is_exit_code_1(capsys, words, said):
     (["countdwn"], "did you mean 'countdown'"),
     (["a.yaml", "b.yaml"], "takes one file"),
     (["algorithm.adv_estimator=[a"], "as YAML"),
+    (["BINARY.yaml"], "cannot read BINARY.yaml as text"),
 ])  # fmt: skip
-def test_what_cannot_be_read_is_exit_code_2(capsys, words, said):
+def test_what_cannot_be_read_is_exit_code_2(capsys, tmp_path, monkeypatch, words, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "BINARY.yaml").write_bytes(b"\xf9\x00")
     code, _, err = doctor(capsys, *words)
     assert code == 2
     assert said in err

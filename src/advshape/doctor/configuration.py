@@ -83,7 +83,10 @@ def _tree(path: Path) -> dict[str, Any]:
     """A YAML file over those of its `defaults` that lie beside it, as Hydra merges them."""
     if not path.is_file():
         raise AdvshapeError(f"no file {str(path)!r}; give verl's .yaml or a recipe's .toml")
-    found = _yaml(path.read_text(encoding="utf-8"), str(path))
+    try:
+        found = _yaml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise AdvshapeError(f"cannot read {path} as text ({error}); give verl's .yaml or a recipe's .toml") from None
     if not isinstance(found, dict):
         raise AdvshapeError(f"{path} holds no mapping of keys")
     tree: dict[str, Any] = {}
