@@ -267,14 +267,14 @@ def curves(table: AdvantageTable, target: Surrogate, rho: ArrayLike) -> dict[str
 
 
 def findings(estimator: AdvantageEstimator, n: int) -> list[str]:
-    """What a user must know: where the objective falls, which counts push right answers down, an infinite pull.
+    """What a user must know: where the objective falls, where right is worth less than wrong, an infinite pull.
 
     >>> from advshape.forward import plug_in
     >>> from advshape.surrogate import Entropy, Identity
     >>> for line in findings(plug_in(Identity() + Entropy()), 8): print(line)
     no unbiased table exists for any n: the derivative of Entropy() is no polynomial in rho
     F falls for rho in (0.7311, 1): right answers are pushed down there; weaken the regulariser
-    right answers are pushed down in groups where 6, 7 of the other 7 are right
+    being right is worth less than being wrong where 6, 7 of the other 7 are right
     F'(0) = inf, which no table reaches: with n = 8 prompts that are hardly ever solved are pulled by F_n'(0) = 2.578
     F'(1) = -inf, which no table reaches: with n = 8 prompts that are nearly always solved are pulled
     by F_n'(1) = -0.8277
@@ -285,7 +285,9 @@ def findings(estimator: AdvantageEstimator, n: int) -> list[str]:
         out += _why_biased(aim, n) + ([warning(falling(aim))] if falling(aim) else [])
     down = np.flatnonzero(table.weight < -1e-12 * table.eta.max())
     if down.size:
-        out.append(f"right answers are pushed down in groups where {counts_text(down)} of the other {n - 1} are right")
+        out.append(
+            f"being right is worth less than being wrong where {counts_text(down)} of the other {n - 1} are right"
+        )
     for end, who in ((0, "hardly ever"), (1, "nearly always")):
         slope = float(aim.derivative(float(end))) if aim is not None else 0.0
         if np.isinf(slope):
