@@ -35,6 +35,9 @@ def groups(r):
 def one(r):
     return groups(r[None])[0]
 
+def silent(r):
+    groups(r)
+
 def scaled(r, by):
     return by * groups(r)
 
@@ -214,14 +217,16 @@ def test_time_limit_and_death(rules):
     ("words", "code", "message"),
     [
         (["reverse", "{rules}:nothing"], 2, "no advantage function"),
-        (["reverse", "{rules}:nothing"], 2, "it has groups, one, scaled, flat"),
+        (["reverse", "{rules}:nothing"], 2, "it has groups, one, silent, scaled, flat"),
         (["reverse", "{rules}:lisled"], 2, "did you mean 'listed'?"),
         (["reverse", "json:lods"], 2, "did you mean 'loads'?"),
         (["reverse", "{rules}:lone_only"], 2, "with --signature group or flat it answers"),
         (["reverse", "{rules}:groups", "--signature", "group"], 2, "with --signature groups it answers"),
         (["reverse", "{rules}:flat"], 2, "with --signature flat it answers"),
+        (["reverse", "{rules}:scaled"], 2, "it also needs by: add ,by=VALUE to its name"),
+        (["reverse", "{rules}:silent"], 2, "it returned None"),
         (["reverse", "{rules}:groups", "-n", "0"], 2, "1 to 512 rollouts, got n=0"),
-        (["reverse", "{rules}:number"], 2, "is a int, no function"),
+        (["reverse", "{rules}:number"], 2, "is no function but of type int"),
         (["reverse", "{rules}:scaled,by"], 2, "write function,name=value"),
         (["reverse", "{rules}.py:groups"], 2, "there is no file"),
         (["reverse", "{rules}:groups", "--python", "/no/such/python"], 2, "give --python the path of an interpreter"),
@@ -243,6 +248,14 @@ def test_each_mistake_is_one_clear_sentence(rules, tmp_path, capsys, words, code
     assert message in said.err
     assert said.out == ""
     assert len([line for line in said.err.splitlines() if line.startswith("advshape:")]) == 1
+
+
+@pytest.mark.parametrize("words", [["reverse", "x:y"], ["audit"], ["doctor"]])
+@pytest.mark.parametrize("limit", ["-1", "0", "inf", "nan", "soon"])
+def test_a_time_limit_is_a_number_above_0(capsys, words, limit):
+    with pytest.raises(SystemExit, match="2"):
+        main([*words, "--seconds", limit])
+    assert f"expected a number of seconds above 0, such as 300, got '{limit}'" in capsys.readouterr().err
 
 
 def test_a_rule_of_one_group_called_with_many_is_told_how_to_be_called(rules):

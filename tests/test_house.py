@@ -26,7 +26,7 @@ ALLOWED = {  # room -> rooms it may import; core rooms are ordered below
     "view": CORE | {"lab", "report", "evaluation"},
     "cli_tables": CORE | {"cli_snippets"},
     "doctor": CORE | {"adapters", "audit", "tasks", "training"},
-    "cli_doctor": CORE | {"doctor"},
+    "cli_doctor": CORE | {"cli_parser", "doctor"},
     "cli_derive": CORE | {"cli_parser", "cli_tables", "report"},
     "cli_compare": CORE | {"cli_reading", "evaluation", "report"},
     "cli_estimators": CORE,
@@ -39,7 +39,7 @@ ALLOWED = {  # room -> rooms it may import; core rooms are ordered below
     "cli_reading": {"errors", "evaluation"},
     "cli_report": CORE | {"cli_reading", "evaluation", "report"},
     "audit": CORE | {"adapters"},
-    "cli_audit": CORE | {"audit"},
+    "cli_audit": CORE | {"audit", "cli_parser"},
     "cli_reverse": CORE | {"audit", "cli_parser", "cli_tables"},
     "cli_watch": {"errors", "training"},
     "cli": CORE

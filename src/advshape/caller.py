@@ -54,6 +54,8 @@ class Caller:
                 found = self.function(given)
         except Exception as error:
             raise Refused(f"{type(error).__name__}: {str(error)[:600]}") from error
+        if found is None:
+            raise Refused("it returned None")
         if hasattr(found, "detach"):
             found = found.detach().cpu()
             name = str(found.dtype).removeprefix("torch.")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from advshape.audit.known import SHAPES, TRAINERS
+from advshape.cli_parser import seconds
 from advshape.errors import AdvshapeError
 
 __all__ = ["add"]
@@ -27,7 +28,7 @@ def add(commands: Any) -> None:
                      help="interpreter that has this trainer, or for your own files; repeatable")  # fmt: skip
     sub.add_argument("--signature", choices=SHAPES, help="of functions in files")
     sub.add_argument("-n", default="8,16", metavar="N[,N]", help="rollouts per prompt (default 8,16)")
-    sub.add_argument("--seconds", type=float, default=300.0, help="time limit for each rule (default 300)")
+    sub.add_argument("--seconds", type=seconds, default=300.0, help="time limit for each rule (default 300)")
     sub.add_argument("--out", metavar="FILE.md", default="audit.md", help="the page; data goes to FILE.json beside it")
     sub.set_defaults(run=run)
 
@@ -74,7 +75,7 @@ def _one(target: str, sizes: list[int], pythons: dict[str, str], options: Any, f
         return None
 
 
-def _targets(words: list[str], pythons: dict[str, str], seconds: float, failures: list[str]) -> list[str]:
+def _targets(words: list[str], pythons: dict[str, str], limit: float, failures: list[str]) -> list[str]:
     """A trainer's name stands for all its rules."""
     from advshape.audit.run import TargetFailed, estimators
 
@@ -88,7 +89,7 @@ def _targets(words: list[str], pythons: dict[str, str], seconds: float, failures
             found.append(word)
             continue
         try:
-            found += [f"{word}:{name}" for name in estimators(word, python=pythons.get(word), seconds=seconds)]
+            found += [f"{word}:{name}" for name in estimators(word, python=pythons.get(word), seconds=limit)]
         except (AdvshapeError, TargetFailed) as error:
             failures.append(f"{word}: {error}")
     return found

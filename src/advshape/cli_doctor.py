@@ -6,6 +6,8 @@ import argparse
 import platform
 from typing import Any
 
+from advshape.cli_parser import seconds
+
 __all__ = ["add", "run"]
 
 
@@ -17,7 +19,7 @@ def add(commands: Any) -> None:
     sub.add_argument("--config", nargs="+", default=[], metavar="FILE|KEY=VALUE",
                      help="verl's .yaml, key=value overrides as on verl's command line, or a recipe of `advshape "
                      "train`: what in it would undo or change the objective")  # fmt: skip
-    sub.add_argument("--seconds", type=float, default=120, help="time limit for each trainer's import (default 120)")
+    sub.add_argument("--seconds", type=seconds, default=120, help="time limit for each trainer's import (default 120)")
     sub.set_defaults(run=run)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["Parser", "minus_first", "rollouts"]
+__all__ = ["Parser", "minus_first", "rollouts", "seconds"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -78,3 +80,11 @@ def rollouts(text: str) -> int:
         raise argparse.ArgumentTypeError(
             f"expected a whole number of rollouts per prompt, such as 16, got {text[:40]!r}"
         ) from None
+
+
+def seconds(text: str) -> float:
+    """A time limit above 0."""
+    with contextlib.suppress(ValueError):
+        if 0 < (limit := float(text)) < math.inf:
+            return limit
+    raise argparse.ArgumentTypeError(f"expected a number of seconds above 0, such as 300, got {text.strip()[:40]!r}")

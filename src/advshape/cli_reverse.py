@@ -12,7 +12,7 @@ from typing import Any
 
 import advshape as adv
 from advshape.audit.known import SHAPES
-from advshape.cli_parser import rollouts
+from advshape.cli_parser import rollouts, seconds
 from advshape.errors import AdvshapeError
 
 __all__ = ["add", "audited", "formulas"]
@@ -36,7 +36,7 @@ def add(commands: Any) -> None:
                      help="how your function is called: groups (default): (P, n) -> (P, n); group: (n,) -> (n,); "
                      "flat: (P n,), n -> (P n,); list: [(n,), ...] -> [(n,), ...]; verl: keyword tensors")  # fmt: skip
     sub.add_argument("--python", metavar="PATH", help="interpreter of the environment that has the trainer")
-    sub.add_argument("--seconds", type=float, default=300.0, help="time limit of your or the trainer's code (300)")
+    sub.add_argument("--seconds", type=seconds, default=300.0, help="time limit of your or the trainer's code (300)")
     sub.add_argument("-n", type=rollouts, help="rollouts per prompt (default 8, or the fewest that an estimator takes)")
     sub.add_argument("--json", action="store_true", help="for programs")
     sub.set_defaults(run=run)

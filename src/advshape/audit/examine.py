@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import inspect
 import warnings
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 import advshape as adv
 from advshape.audit.known import SHAPES
-from advshape.audit.shapes import Call, Tensors, shaped
+from advshape.audit.shapes import Call, Tensors, parameters, shaped
 from advshape.audit.target import Target
 from advshape.caller import caller_of, staircase
 from advshape.errors import AdvshapeError
@@ -30,8 +31,7 @@ def probe(target: Target, n: int) -> Reversal:
     try:
         found = reverse(target.rule, n, arrays=target.rule.arrays)
     except AdvshapeError as error:
-        other = " or ".join(_answering(target, n))
-        raise AdvshapeError(f"{error}{f'; with --signature {other} it answers' if other else ''}") from error
+        raise AdvshapeError(f"{error}{_how(target, n)}") from error
     if isinstance(target.rule, Tensors) and not (found.match and found.match.exact):
         target.rule.single = True  # code that rounds to float32 inside has no exact name, or no table, in float64
         single = reverse(target.rule, n, arrays=target.rule.arrays)
@@ -44,6 +44,21 @@ def probe(target: Target, n: int) -> Reversal:
         text = "it was called with many groups; if it is written for one group at a time, say so: --signature group"
         more.append(adv.Finding("signature", text))
     return dataclasses.replace(found, findings=(*found.findings, *(f for f in more if f is not None)))
+
+
+def _how(target: Target, n: int) -> str:
+    """How a function that took no batch may be called: what else it needs, and the signatures that it answers to."""
+    needed = [p.name for p in parameters(target.rule.function).values() if p.default is p.empty and p.kind in _NAMED][
+        1:
+    ]
+    other = _answering(target, n)
+    words = [f"it also needs {', '.join(needed)}: add ,{needed[0]}=VALUE to its name"] if needed else []
+    size = f", with the group size as {needed[0]}" if needed and "flat" in other else ""
+    words += [f"with --signature {' or '.join(other)} it answers{size}"] if other else []
+    return "".join(f"; {word}" for word in words)
+
+
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 def _answering(target: Target, n: int) -> list[str]:

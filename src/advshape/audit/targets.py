@@ -78,7 +78,7 @@ def _own(name: str, where: str, rest: str, signature: str | None) -> Target:
             "rules:mine for rules.py, or path/to/rules.py:mine"
         ) from error
     if not callable(found):
-        raise AdvshapeError(f"{name} is a {type(found).__name__}, no function")
+        raise AdvshapeError(f"{name} is no function but of type {type(found).__name__}")
     given, guessed = _constants(pairs), signature is None
     if signature is None:
         signature = "verl" if "token_level_rewards" in parameters(found) else "groups"
