@@ -122,7 +122,7 @@ def test_one_prompt_has_no_interval(capsys, tmp_path):
     ([HUMAN_EVAL, "-k", "8"], "pass@8 needs n >= 8 judged rollouts of every prompt; 4 of 4 prompts have fewer"),
     ([LOGS / "verl_legacy_validation.jsonl"], "line 1, field 'score': the reward is -1, but pass@k counts"),
     ([LOGS / "trl_text"], "mixes 2 values of step (1, 2)"),
-    ([HUMAN_EVAL, "--by", "step"], "a human-eval results has no setting 'step'; it has no settings"),
+    ([HUMAN_EVAL, "--by", "step"], "human-eval results: there is no setting 'step'; it has no settings"),
     ([HUMAN_EVAL, "--reader", "he"], "there is no reader 'he'"),
     ([HUMAN_EVAL, "--confidence", "95"], "confidence must lie between 0 and 1"),
     ([HUMAN_EVAL, "--measure", "max", "--threshold", "1"], "leave out --threshold"),

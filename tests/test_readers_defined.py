@@ -80,7 +80,7 @@ def test_mixed_settings_are_refused_chosen_split_or_pooled(tmp_path):
         read_log(path, NAMED, where=(("step", "9"),))
     with pytest.raises(AdvshapeError, match=r"line 1, field 'seed': missing; this row has p, c, temperature, step"):
         read_logs(path, NAMED, by=("seed",))
-    with pytest.raises(AdvshapeError, match="verl rollout or validation dump has no setting 'seed'; it has step"):
+    with pytest.raises(AdvshapeError, match="verl rollout or validation dump: there is no setting 'seed'; it has step"):
         read_logs(write(tmp_path / "v.jsonl", VERL), by=("seed",))
 
 

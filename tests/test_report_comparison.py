@@ -206,9 +206,12 @@ def test_the_command(tmp_path, capsys, logs):
         ([str(run), str(run)], "is named twice"),
         ([str(run), str(tmp_path / "none")], "there is no run directory, folder or log"),
         ([str(logs[0]), "--figures", str(page)], "is a file; --figures names a folder"),
+        ([str(run / "recipe.toml")], "recipe.toml is no .jsonl: the page of one run reads the log of"),
     ):
         assert main(["report", *words]) == 2, words
         assert complaint in capsys.readouterr().err
+    assert main(["compare", str(logs[0]), str(logs[1]), "--seed", "-1"]) == 2
+    assert "seed of permutations and resamples is 0 or more, got -1" in capsys.readouterr().err
 
 
 def test_two_settings_of_one_log_are_repeated_by_their_settings(tmp_path):

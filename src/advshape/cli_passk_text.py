@@ -142,7 +142,9 @@ def _tail(result: LogResult) -> list[str]:
         else:
             lines.append(f"{figure.name}: {_value(figure.values[0])} ({figure.why})")
     if curve.unjudged:
-        lines.append(f"left out of the mean: {curve.unjudged:,} prompts without a judged rollout")
+        lines.append(
+            f"left out of the mean: {curve.unjudged:,} prompt{'s' * (curve.unjudged > 1)} without a judged rollout"
+        )
     lines += [f"skipped: {count:,} x {what} ({first})" for what, (count, first) in log.skipped.items()]
     lines += [f"{_symbol(name)}: {MEASURES[name][1]}" for name in result.curves if name != "pass"]
     if "maj" in result.curves:

@@ -60,9 +60,15 @@ def run(options: argparse.Namespace) -> int:
 
 def _run_page(options: argparse.Namespace) -> list[Path]:
     """The page or the figures of one run."""
+    from advshape.errors import AdvshapeError
     from advshape.report.page import save_figures, write_report
 
     directory = Path(options.runs[0])
+    if directory.is_file() and not directory.name.removesuffix(".gz").endswith(".jsonl"):
+        raise AdvshapeError(
+            f"{directory} is no .jsonl: the page of one run reads the log of `advshape evaluate` or `advshape train`; "
+            "`advshape passk` reads any log"
+        )
     if options.figures and not options.html:
         return save_figures(directory, options.figures, options.overwrite)
     own = directory / "report.html" if directory.is_dir() else directory.with_suffix(".html")

@@ -131,7 +131,8 @@ def compare(
     The p-values are corrected by Holm's method over all tested k and all pairs.
 
     Raises:
-        AdvshapeError: fewer than two runs, equal labels, other prompts, k above the judged rollouts.
+        AdvshapeError: fewer than two runs, equal labels, other prompts, k above the judged rollouts, a
+            negative seed.
 
     >>> from advshape.evaluation.curves import Counts
     >>> before = Run("before", "a.jsonl", Counts.of("abcdef", [0, 0, 1, 1, 2, 4], [4] * 6))
@@ -142,6 +143,8 @@ def compare(
     """
     everyone = [*runs, *yardsticks]
     _check(runs, everyone)
+    if seed < 0:
+        raise AdvshapeError(f"the seed of permutations and resamples is 0 or more, got {seed}")
     notes: list[str] = []
     if shared:
         everyone, left = shared_only(everyone)

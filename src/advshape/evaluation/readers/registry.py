@@ -254,7 +254,7 @@ def _setting_names(reader: Reader, options: Options) -> tuple[str, ...]:
     for name in asked:
         if name not in reader.settings:
             known = ", ".join(reader.settings) or "no settings"
-            raise AdvshapeError(f"a {reader.title} has no setting {name!r}; it has {known}")
+            raise AdvshapeError(f"{reader.title}: there is no setting {name!r}; it has {known}")
     return reader.settings
 
 
