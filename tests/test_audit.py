@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import advshape as adv
+from advshape.audit import trainers
 from advshape.audit.answer import read
 from advshape.audit.examine import examine, probe
 from advshape.audit.page import page
@@ -341,6 +342,15 @@ def test_names_of_an_installed_trainer():
     names = estimators("trl")
     assert "scale_rewards=batch,multi_objective_aggregation=sum_then_normalize" in names
     assert len(names) == 6
+
+
+def test_a_mistyped_name_of_a_trainers_rule_is_told_among_its_own(monkeypatch):
+    """Behaviour: the nearest name, and of the names those that are the trainer's, not ours inside it."""
+    monkeypatch.setattr(trainers, "version", lambda scheme: "verl 0.9.1")
+    known = {"grpo": 1, "grpo_passk": 2, "advshape/grpo": 3}
+    with pytest.raises(adv.AdvshapeError, match=r"'grpo_pask', did you mean 'grpo_passk'\?; it has grpo, grpo_passk$"):
+        trainers._one_of("verl", known, "grpo_pask")
+    assert trainers._one_of("verl", known, "advshape/grpo") == 3
 
 
 def test_unknown_shape_names_the_known_ones():

@@ -25,6 +25,7 @@ import numpy as np
 from advshape.audit.known import TRAINERS
 from advshape.audit.shapes import Call, Flat, Groups, Tensors, parameters
 from advshape.audit.target import Target, documentation, options
+from advshape.catalogue import nearest
 from advshape.errors import AdvshapeError
 
 __all__ = ["LOADERS", "NAMES", "module", "version"]
@@ -202,7 +203,10 @@ class _StandIns:
 
 def _one_of(scheme: str, known: Any, word: str) -> Any:
     if word not in known:
-        raise AdvshapeError(f"{version(scheme)} has no advantage estimator {word!r}; it has {', '.join(sorted(known))}")
+        names = [name for name in sorted(known) if not name.startswith("advshape")]  # ours are the catalogue's
+        raise AdvshapeError(
+            f"{version(scheme)} has no advantage estimator {word!r}{nearest(word, known)}; it has {', '.join(names)}"
+        )
     return known[word]
 
 
