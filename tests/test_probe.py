@@ -457,6 +457,22 @@ def test_half_precision_names_the_right_rule(dtype):
     assert found.nearest.startswith("pass_at_k(k=4)")
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", ["grpo", "rloo"])
+def test_half_precision_does_not_take_two_percent_for_rounding(dtype, name):
+    """A rule whose rows are bent by 2 % has not the name of the straight one, and its precision is told."""
+    torch = pytest.importorskip("torch")
+    table, bend = adv.estimator(name).table(8), 1 + 0.02 * np.cos(np.pi * np.arange(9) / 8)
+
+    def rule(r):
+        right, wrong = (torch.as_tensor(a * bend)[r.sum(-1).long()][:, None] for a in (table.positive, table.negative))
+        return torch.where(r == 1, right, wrong).to(getattr(torch, dtype))
+
+    found = adv.reverse(rule, 8, arrays="torch")
+    assert "precision" in {f.kind for f in found.findings}
+    assert not (found.match.exact and found.match.name == name)
+
+
 def test_rounding_in_dead_groups_is_no_dependence_on_the_batch():
     weights = np.full(8, 1 / 8)
     found = adv.reverse(lambda r: 0.1 * r - ((0.1 * r) @ weights)[:, None], 8)
