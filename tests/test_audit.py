@@ -89,6 +89,29 @@ def single(token_level_rewards, response_mask, index, noise=0.0, bend=0.0, **_):
     scores = scores * (1 + noise * torch.arange(n).float())
     return scores.reshape(-1, 1) * response_mask, None
 
+def tiny(token_level_rewards, response_mask, index, what="order", **_):
+    """Not of the class, by 3e-6 of the largest advantage, in double precision."""
+    import torch
+    n = int((index == index[0]).sum())
+    scores = token_level_rewards.sum(-1).reshape(-1, n)
+    more = torch.arange(n) if what == "order" else torch.rand(scores.shape)
+    return (scores - scores.mean(1, keepdim=True) + 3e-6 * more / n).reshape(-1, 1) * response_mask, None
+
+def float32_only(token_level_rewards, response_mask, **_):
+    import torch
+    found = torch.zeros(len(response_mask))
+    found[torch.arange(len(found))] = token_level_rewards.sum(-1)
+    return found[:, None] * response_mask, None
+
+def float64_only(token_level_rewards, response_mask, **_):
+    import torch
+    assert token_level_rewards.dtype == torch.float64
+    scores = token_level_rewards.sum(-1).reshape(-1, 4)
+    return (scores * (1 + scores.mean(1, keepdim=True).sin())).reshape(-1, 1) * response_mask, None
+
+def no_tokens(token_level_rewards, **_):
+    return token_level_rewards.sum(-1), None
+
 def forever(r):
     while True:
         time.sleep(1)
@@ -171,6 +194,28 @@ def test_code_that_rounds_to_single_precision_keeps_its_name(rules):
     assert found.table is not None
     assert "order" not in {finding.kind for finding in found.findings}
     assert "order" in {finding.kind for finding in probe(load(f"{rules}:single,noise=1e-3", "verl"), 8).findings}
+
+
+def test_single_precision_hides_nothing_untold(rules):
+    """Chance is no rounding; an order dependence beyond float32's rounding is told."""
+    found = probe(load(f"{rules}:tiny", "verl"), 6)
+    (told,) = (f for f in found.findings if f.kind == "precision")
+    assert "order: " in told.message
+    assert found.match.name == "dr_grpo"
+    found = probe(load(f"{rules}:tiny,what=chance", "verl"), 6)
+    assert found.surrogate is None
+    assert "random" in {f.kind for f in found.findings}
+
+
+def test_code_that_takes_one_precision_alone_is_measured_in_it(rules):
+    assert probe(load(f"{rules}:float32_only", "verl"), 4).match.name == "reinforce"
+    assert probe(load(f"{rules}:float64_only", "verl"), 4).table is not None
+
+
+def test_advantages_without_tokens_are_refused(rules):
+    for n in (3, 4):  # three responses of three tokens would broadcast
+        with pytest.raises(adv.AdvshapeError, match="returned shape"):
+            probe(load(f"{rules}:no_tokens", "verl"), n)
 
 
 @pytest.mark.parametrize("function", ["by_length", "by_all_tokens"])

@@ -29,13 +29,9 @@ def probe(target: Target, n: int) -> Reversal:
     if n < target.smallest_n:
         raise AdvshapeError(f"{target.version} takes at least {target.smallest_n} rollouts per prompt, got n={n}")
     try:
-        found = reverse(target.rule, n, arrays=target.rule.arrays)
+        found = _reversed(target.rule, n)
     except AdvshapeError as error:
         raise AdvshapeError(f"{error}{_how(target, n)}") from error
-    if isinstance(target.rule, Tensors) and not (found.match and found.match.exact):
-        target.rule.single = True  # code that rounds to float32 inside has no exact name, or no table, in float64
-        single = reverse(target.rule, n, arrays=target.rule.arrays)
-        found = single if (single.match and single.match.exact) or (found.outside and not single.outside) else found
     checks = [_lengths, _tokens]
     if not any(finding.kind == "batch" for finding in found.findings):  # else a group of any size changes it
         checks.append(_ragged)
@@ -59,6 +55,68 @@ def _how(target: Target, n: int) -> str:
 
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+def _reversed(rule: Call, n: int) -> Reversal:
+    """In double precision; keyword tensors also in single, where that gives what double does not: a call at all, an
+    exact name, or a table. Code that rounds to float32 inside has none of these in double precision.
+    """
+    if not isinstance(rule, Tensors):
+        return reverse(rule, n, arrays=rule.arrays)
+    try:
+        double = reverse(rule, n, arrays=rule.arrays)
+    except AdvshapeError:
+        rule.single = True  # code that mixes the rewards with float32 of its own may refuse float64
+        return reverse(rule, n, arrays=rule.arrays)
+    kinds = {finding.kind for finding in double.findings}
+    if (double.match and double.match.exact) or "random" in kinds:  # rounding is the same in every call
+        return double
+    rule.single = True
+    try:
+        single = reverse(rule, n, arrays=rule.arrays)
+    except AdvshapeError:
+        rule.single = False
+        return double
+    if (single.match and single.match.exact) or (double.outside and not single.outside):
+        return dataclasses.replace(single, findings=(*single.findings, *_rounded(rule, n, double, single)))
+    return double
+
+
+def _rounded(rule: Tensors, n: int, double: Reversal, single: Reversal) -> list[adv.Finding]:
+    """What single precision hides of double: told where it is more than the rounding of float32 is likely to be."""
+    lost = [f for f in double.findings if f.kind in _OUTSIDE and f.kind not in {g.kind for g in single.findings}]
+    text = ""
+    if single.table is not None and not single.scale_free:
+        rule.single = False
+        apart = [_apart(rule, group, single) for group in (staircase(n), staircase(n)[:, ::-1])]
+        rule.single = True
+        if max(apart) > 1e-6:
+            text = f"up to {max(apart):.1g} of the largest advantage"
+    elif lost:
+        text = "differences of less than 1e-5 of the largest advantage"
+    if not text:
+        return []
+    seen = "".join(f"; in double precision {finding}" for finding in lost)
+    return [adv.Finding("precision", f"{text} was taken for the rounding of code that computes in float32{seen}")]
+
+
+_OUTSIDE = ("order", "place", "batch", "raises")
+
+
+def _apart(rule: Tensors, groups: Rows, single: Reversal) -> float:
+    """How far the rule in double precision is from the entry that single precision named, or else from its table."""
+    assert single.table is not None
+    table, factor = single.table, 1.0
+    if single.match and single.match.exact and single.match.same == "table":
+        table, factor = adv.estimator(single.match.name).table(single.n), single.match.factor
+    given: Any = groups.copy()
+    if rule.arrays == "torch":
+        import torch
+
+        given = torch.as_tensor(given)
+    count = groups.sum(1).astype(int)
+    entry = factor * np.where(groups == 1, table.positive[count][:, None], table.negative[count][:, None])
+    return float(np.abs(np.asarray(rule(given)) - entry).max() / (np.abs(entry).max() or 1.0))
 
 
 def _answering(target: Target, n: int) -> list[str]:

@@ -120,6 +120,8 @@ class Tensors(Call):
         given |= {key: value(mask) if callable(value) else value for key, value in self.constants.items()}
         given = {key: self._given(value) for key, value in given.items()} | {"index": uids}
         advantages = _numbers(_first(self.function(**_taken(self.function, given))))
+        if advantages.shape != mask.shape:
+            raise ValueError(f"it returned shape {advantages.shape} for rewards of shape {mask.shape}")
         mean = (advantages * mask).sum(1) / mask.sum(1)
         apart = np.abs((advantages - mean[:, None]) * mask) > 1e-6 * np.abs(advantages).max()
         self.uneven += int(apart.any(1).sum())
