@@ -1,5 +1,7 @@
 """Names for tables: recovery of entries from formulas written here, wrong signs, and random rules by their means."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -163,3 +165,17 @@ def test_complex_advantages_are_refused_not_cut_to_their_real_part():
     torch = pytest.importorskip("torch")
     with pytest.raises(AdvshapeError, match="returned complex numbers"):
         adv.reverse(lambda r: torch.complex(r, r), N, arrays="torch")
+
+
+@pytest.mark.parametrize("n", [2, 5, 8])
+def test_only_a_lone_right_answer_or_only_all_right_have_a_closed_form_with_these_n(n):
+    """Parity: finite differences of the named power are F_n'; a rule with more weights has no such line."""
+    for place, name, power in ((0, "PassAtK", lambda x: 1 - (1 - x) ** n), (n - 1, "AllOfK", lambda x: x**n)):
+        weight = np.zeros(n)
+        weight[place] = 0.5 * n
+        found = adv.reverse(adv.AdvantageTable.from_weights(weight, np.zeros(n)), n)
+        assert f"maximises 0.5 * {name}(k={n}) exactly, with these n" in str(replace(found, population=None))
+        for x in (0.1, 0.5, 0.9):
+            slope = 0.5 * (power(x + 1e-6) - power(x - 1e-6)) / 2e-6
+            assert found.surrogate.derivative(x) == pytest.approx(slope, rel=1e-3)
+    assert "exactly" not in str(replace(adv.reverse("rloo", n), population=None))

@@ -105,6 +105,9 @@ def test_unknown_recipe_gets_the_nearest_name(tmp_path):
         load_recipe("countdown-gpro")
     with pytest.raises(AdvshapeError, match="does not exist"):
         load_recipe(tmp_path / "none.toml")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(AdvshapeError, match=r"binary.toml as text"):
+        load_recipe(tmp_path / "binary.toml")
 
 
 def test_assignments():

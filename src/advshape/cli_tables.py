@@ -17,6 +17,7 @@ from advshape.analysis import BINS, Description, compare, findings, table_text
 from advshape.catalogue import ENTRIES, nearest
 from advshape.cli_snippets import trl_code, verl_code
 from advshape.errors import AdvshapeError
+from advshape.probe import extreme
 from advshape.regularize import base_of
 from advshape.surrogate import terms
 
@@ -81,7 +82,10 @@ def reverse(name: str, n: int, as_json: bool = False) -> str:
         return json.dumps(_table_json(estimator, table), indent=1)
     weight, eta = table.weight, table.eta
     silent = [str(c) for c in range(n + 1) if eta[c] == 0]
-    aims = f"aims at {estimator.surrogate!r}, {estimator.kind}" if estimator.surrogate else "no named surrogate"
+    power = extreme(table.surrogate())
+    aims = f"maximises {power!r}, exactly with these n" if power else "no named surrogate"
+    if estimator.surrogate:
+        aims = f"aims at {estimator.surrogate!r}, {estimator.kind}"
     facts = [
         f"group sums to zero: {'yes' if table.centered else 'no'}; silent at {', '.join(silent) or 'no'} of {n} right",
         f"F_n'(0) = {weight[0]:.4g}, F_n'(1) = {weight[-1]:.4g}: the pull on a prompt that is (almost) never, always "

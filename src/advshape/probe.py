@@ -18,7 +18,7 @@ from advshape.expression import Expression, parse
 from advshape.formulas import Formula, IntegratedSurrogate, closed_form, plug_in_table
 from advshape.nearest import Match, MeanMatch, nearest, nearest_mean, nearest_weights
 from advshape.regularize import falling, warning
-from advshape.surrogate import Surrogate
+from advshape.surrogate import AllOfK, PassAtK, Surrogate
 from advshape.table import AdvantageEstimator, AdvantageTable, FiniteSurrogate
 
 __all__ = ["Finding", "Reversal", "reverse"]
@@ -76,6 +76,8 @@ class Reversal:
             aim = replace(self.match, factor=1.0).surrogate
             many = f"as n grows{self._scale}, in batches of many prompts"
             lines.append(f"maximises {aim!r} {many}" if aim else "its surrogate has no closed form")
+        elif (power := extreme(self.surrogate)) is not None:
+            lines.append(f"maximises {power!r} exactly, with these n{self._scale}")
         if self.surrogate is not None:
             ends = ", ".join(f"{x:.4g}" for x in self.surrogate.derivative([0.0, 0.5, 1.0]))
             lines.append(f"F_n' at rho = 0, 1/2, 1: {ends}{self._scale}")
@@ -131,6 +133,23 @@ def reverse(rule: Target, n: int, *, rng: int | np.random.Generator = 0, arrays:
     if arrays not in ("auto", "numpy", "torch"):
         raise AdvshapeError(f"arrays must be 'auto', 'numpy' or 'torch', got {arrays!r}")
     return _of_function(rule, int(n), np.random.default_rng(rng), arrays)
+
+
+def extreme(finite: FiniteSurrogate | None) -> Surrogate | None:
+    """F_n where only a lone right answer weighs, or only an answer among n right ones: pass@n, pass^n, times a factor.
+
+    >>> extreme(estimator("leave_one_out_max").table(8).surrogate())    # F_n' = w_0 (1-rho)^(n-1)
+    PassAtK(k=8)
+    """
+    if finite is None:
+        return None
+    weight, n = finite.weight, len(finite.weight)
+    small = np.abs(weight) <= 1e-9 * np.abs(weight).max()
+    if n < 2 or small.sum() != n - 1 or (small[0] and small[-1]):
+        return None
+    factor = float(weight[~small][0]) / n
+    whole = PassAtK(n) if small[-1] else AllOfK(n)
+    return whole if abs(factor - 1) < 1e-9 else factor * whole
 
 
 def _of_table(table: AdvantageTable, findings: tuple[Finding, ...] = (), precision: float = 1e-9) -> Reversal:

@@ -87,7 +87,10 @@ def load_recipe(spec: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         if not path.is_file():
             raise AdvshapeError(f"recipe file {str(path)!r} does not exist; give a .toml file or one of: "
                                 f"{', '.join(recipe_names())}")  # fmt: skip
-        text, name = path.read_text(encoding="utf-8"), path.stem
+        try:
+            text, name = path.read_text(encoding="utf-8"), path.stem
+        except (OSError, UnicodeDecodeError) as error:
+            raise AdvshapeError(f"cannot read the recipe {path} as text ({error}); give a .toml file") from None
     else:
         name, known = str(spec), recipe_names()
         if name not in known:
