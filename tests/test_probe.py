@@ -119,6 +119,12 @@ def test_any_table_comes_back(numbers):
     np.testing.assert_allclose(found.table.negative, table.negative, rtol=1e-12)
 
 
+def test_a_subnormal_advantage_beside_large_ones_is_measured():
+    table = adv.AdvantageTable(np.array([0.0, 1, 1, 1, 1, 0]), np.array([0.0, -1, -1, -1, -5e-324, 0]))
+    found = adv.reverse(table, 5)
+    np.testing.assert_array_equal(found.table.negative, table.negative)
+
+
 # ---- findings, each with a function that earns it --------------------------------------------------------------
 
 

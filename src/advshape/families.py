@@ -28,7 +28,8 @@ def fitted(table: AdvantageTable, use: FloatArray, exact: float) -> Iterator[Mat
     """The best match of every family: GRPO with ddof and epsilon, MaxRL with epsilon, the beta family, FADE, the
     adaptive mix of Pass@k Training, and entries with one continuous parameter; use: (2, n + 1), which entries count."""
     for found in (_grpo, _maxrl, _families, _fade, _adaptive, _beta_family):
-        matches = list(found(table, use, exact))
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # beside a subnormal advantage: no fit
+            matches = list(found(table, use, exact))
         yield from [m for m in matches if m.exact][:1] or matches
 
 
