@@ -82,7 +82,7 @@ def test_override_of_a_whole_table():
 @pytest.mark.parametrize(
     ("text", "overrides", "words"),
     [
-        (MINIMAL + "[trainr]\nbeta = 0", [], ["'trainr'", "[recipe]", "'trainer'"]),
+        (MINIMAL + "[trainr]\nbeta = 0", [], ["'trainr'", "no table 'trainr'", "'trainer'"]),
         (MINIMAL + "[evaluation]\ncuont = 4", [], ["'cuont'", "[evaluation]", "'count'"]),
         (MINIMAL.replace("path", "pth"), [], ["'pth'", "[model]", "'path'"]),
         (MINIMAL.replace('name = "countdown"', ""), [], ["'name'", "[task]"]),
