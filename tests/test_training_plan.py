@@ -223,7 +223,8 @@ def test_existing_directory(here, capsys):
     (here / "runs" / "countdown" / "notes.txt").write_text("mine")
     code, _, err = dry_run(capsys)
     assert code == 2
-    assert "--resume" in err
+    assert "no run directory" in err
+    assert "choose another with --out" in err
     assert main(["train", "countdown", "--dry-run", "--overwrite"]) == 2  # not a run: never deleted
     assert (here / "runs" / "countdown" / "notes.txt").read_text() == "mine"
 

@@ -46,17 +46,17 @@ class RunDirectory:
         entries = [entry.name for entry in self.path.iterdir()]
         if set(entries) <= {_beside(self.recipe).name}:  # killed before there was a run
             return
+        if "recipe.toml" not in entries:
+            raise AdvshapeError(
+                f"{str(self.path)!r} is there and no run directory (it has no recipe.toml), so --overwrite will not "
+                "delete it; choose another with --out"
+            )
         if not overwrite:
-            begun = "recipe.toml" in entries and self.summary().get("status") not in ("done", REPLACED)
+            begun = self.summary().get("status") not in ("done", REPLACED)
             resume = f"go on with it by --resume {self.path}, " if begun else ""
             raise AdvshapeError(
                 f"run directory {str(self.path)!r} exists; {resume}replace it by --overwrite, or choose another "
                 "with --out"
-            )
-        if "recipe.toml" not in entries:
-            raise AdvshapeError(
-                f"{str(self.path)!r} is no run directory (it has no recipe.toml), so --overwrite will not "
-                "delete it; choose another with --out"
             )
 
     def check_resumable(self) -> None:
