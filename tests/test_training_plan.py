@@ -12,6 +12,7 @@ import tomli_w
 from advshape.cli import main
 from advshape.errors import AdvshapeError
 from advshape.training import models
+from advshape.training import run as training_run
 from advshape.training.plan import check_batches, generation_batch, make_plan
 from advshape.training.recipe import load_recipe
 from advshape.training.source_fields import ABSENT, source_fields
@@ -25,7 +26,7 @@ def here(tmp_path, monkeypatch):
         raise AssertionError("--dry-run loaded a model")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(models, "load_model", refuse)
+    monkeypatch.setattr(training_run, "load_model", refuse)
     return tmp_path
 
 
