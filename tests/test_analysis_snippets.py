@@ -12,8 +12,8 @@ import pytest
 
 from advshape.adapters.verl_options import objective as verl_objective
 from advshape.cli import main
-from advshape.cli_snippets import trl_code
-from advshape.cli_tables import resolve
+from advshape.cli.derive_text import resolve
+from advshape.cli.snippets import trl_code
 
 torch = pytest.importorskip("torch")
 

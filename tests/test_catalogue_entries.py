@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import advshape as adv
-from advshape import cli_estimators
 from advshape.catalogue import ENTRIES
+from advshape.cli import estimators as cli_estimators
 from advshape.cli import main
 
 PAGE = Path(__file__).parents[1] / "docs" / "estimators.md"

@@ -28,7 +28,7 @@ def test_help_is_light():
         end = resource.getrusage(resource.RUSAGE_CHILDREN)
         return end.ru_utime + end.ru_stime - start.ru_utime - start.ru_stime
 
-    code = "import sys; from advshape.cli import _parser; _parser().format_help(); print(*sys.modules)"
+    code = "import sys; from advshape.cli.entry import _parser; _parser().format_help(); print(*sys.modules)"
     loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split())
     assert not loaded & {"torch", "transformers", "trl", "scipy", "matplotlib", "tqdm", "datasets"}
     numpy = min(seconds("-c", "import numpy") for _ in range(3))
@@ -221,7 +221,7 @@ def test_a_missing_package_is_told_by_its_extra_first(capsys, monkeypatch, modul
     def run_(options):
         raise ModuleNotFoundError(f"No module named {module!r}", name=module)
 
-    monkeypatch.setattr("advshape.cli_derive.run", run_)
+    monkeypatch.setattr("advshape.cli.derive.run", run_)
     assert main(["derive", "rho"]) == 2
     said = capsys.readouterr().err
     assert said.index(f'pip install "{extra}"') < said.index(module)

@@ -311,7 +311,7 @@ def test_mistakes_at_the_command_exit_with_2(logs, capsys, monkeypatch, words, m
 
 
 def test_command_is_light_until_it_runs():
-    code = "import sys, advshape.cli_compare, advshape.cli_plan; print('numpy' in sys.modules)"
+    code = "import sys, advshape.cli.compare, advshape.cli.plan; print('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 

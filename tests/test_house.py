@@ -1,4 +1,4 @@
-"""The house: imports stay light, arrows point one way; each check has a meta-test that it can fail."""
+"""The house: rooms are read from the tree, arrows point one way, imports stay light; each check has a meta-test."""
 
 import ast
 import subprocess
@@ -10,103 +10,153 @@ import pytest
 import advshape
 
 PACKAGE = Path(advshape.__file__).parent
-CORE = {
-    "errors", "bernstein", "surrogate", "surrogates", "expression", "regularize", "prior", "table", "forward",
-    "catalogue", "layer_cake", "rewards", "adaptive", "probe", "nearest", "match", "families", "draws", "caller",
-    "formulas", "blackbox", "passk", "history",
-    "analysis", "schedule", "schedule_reader", "prioritized",
-}  # fmt: skip
-ALLOWED = {  # room -> rooms it may import; core rooms are ordered below
-    "evaluation": CORE | {"tasks"},
-    "tasks": CORE,
-    "adapters": CORE,
-    "lab": CORE,
-    "training": CORE | {"adapters", "tasks", "evaluation", "report"},
-    "report": CORE | {"evaluation"},
-    "view": CORE | {"lab", "report", "evaluation"},
-    "cli_tables": CORE | {"cli_snippets"},
-    "doctor": CORE | {"adapters", "audit", "tasks", "training"},
-    "cli_doctor": CORE | {"cli_parser", "doctor"},
-    "cli_derive": CORE | {"cli_parser", "cli_tables", "report"},
-    "cli_compare": CORE | {"cli_reading", "evaluation", "report"},
-    "cli_estimators": CORE,
-    "cli_evaluate": CORE | {"cli_quiet", "evaluation", "report", "tasks", "training"},
-    "cli_passk": CORE | {"cli_passk_text", "evaluation", "report"},
-    "cli_passk_text": {"evaluation"},
-    "cli_parser": set(),
-    "cli_plan": CORE | {"cli_reading", "evaluation"},
-    "cli_quiet": set(),
-    "cli_reading": {"errors", "evaluation"},
-    "cli_report": CORE | {"cli_reading", "evaluation", "report"},
-    "audit": CORE | {"adapters"},
-    "cli_audit": CORE | {"audit", "cli_parser"},
-    "cli_reverse": CORE | {"audit", "cli_parser", "cli_tables"},
-    "cli_watch": {"errors", "training"},
-    "cli": CORE
-    | {
-        "cli_audit",
-        "cli_compare",
-        "cli_derive",
-        "cli_doctor",
-        "cli_estimators",
-        "cli_evaluate",
-        "cli_parser",
-        "cli_passk",
-        "cli_plan",
-        "cli_quiet",
-        "cli_report",
-        "cli_tables",
-        "cli_reverse",
-        "cli_watch",
-        "adapters",
-        "tasks",
-        "evaluation",
-        "training",
-        "report",
-        "view",
-        "lab",
-    },
+ORDER = [  # a room may import the rooms before it
+    "errors",
+    "bernstein",
+    "passk",
+    "surrogate",
+    "surrogates",
+    "expression",
+    "regularize",
+    "prior",
+    "table",
+    "forward",
+    "catalogue",
+    "schedule",
+    "schedule_reader",
+    "history",
+    "prioritized",
+    "layer_cake",
+    "rewards",
+    "adaptive",
+    "formulas",
+    "match",
+    "families",
+    "draws",
+    "nearest",
+    "caller",
+    "blackbox",
+    "probe",
+    "analysis",
+    "tasks",
+    "adapters",
+    "audit",
+    "evaluation",
+    "report",
+    "training",
+    "doctor",
+    "cli",
+]
+NO_ROOMS = {"__init__", "__main__"}  # the face and the command
+CORE = set(ORDER[: ORDER.index("tasks")])
+MODULES = {
+    ".".join(("advshape", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
 }
-ORDER = ["errors", "bernstein", "passk", "surrogate", "surrogates", "expression", "regularize", "prior", "table",
-         "forward", "catalogue", "schedule", "schedule_reader", "history", "prioritized", "layer_cake",
-         "rewards", "adaptive",
-         "formulas", "match", "families", "draws", "nearest", "caller", "blackbox", "probe", "analysis"]  # fmt: skip
 
 
-def room_of(path):
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def room_of(module):
+    return module.split(".")[1] if "." in module else "__init__"
 
 
-def imported_rooms(source):
+def rooms():
+    """The rooms that the tree has: packages and modules directly inside the package."""
+    return {room_of(module) for module in MODULES} - NO_ROOMS
+
+
+def imported(source):
+    """Modules of this package that a source imports anywhere; a name of the face counts as its owner."""
+    owners = {name: f"advshape.{room}" for room, names in advshape._NAMES.items() for name in names}
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "advshape":
-            parts = node.module.split(".")
-            yield from [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
         if isinstance(node, ast.Import):
-            yield from (a.name.split(".")[1] for a in node.names if a.name.startswith("advshape."))
+            faces = [a.asname or a.name for a in node.names if a.name == "advshape"]
+            for face in faces:
+                yield from (
+                    owners[n.attr]
+                    for n in ast.walk(ast.parse(source))
+                    if isinstance(n, ast.Attribute)
+                    and isinstance(n.value, ast.Name)
+                    and n.value.id == face
+                    and n.attr in owners
+                )
+            yield from (a.name for a in node.names if a.name.startswith("advshape."))
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "advshape":
+            for alias in node.names:
+                inside = f"{node.module}.{alias.name}"
+                yield (
+                    inside
+                    if inside in MODULES
+                    else owners.get(alias.name, "advshape")
+                    if node.module == "advshape"
+                    else node.module
+                )
 
 
 def breaks(room, source):
-    seen = {r for r in imported_rooms(source) if r != room}
-    rooms = {p.stem if p.is_file() else p.name for p in PACKAGE.iterdir()}
-    seen &= rooms
-    if room in ORDER:
-        return seen - set(ORDER[: ORDER.index(room)])
-    return seen - ALLOWED.get(room, CORE)
+    """The rooms that this source imports and that do not come before its own."""
+    seen = {room_of(module) for module in imported(source)} - {room} - NO_ROOMS
+    return {name for name in seen if name not in ORDER or ORDER.index(name) > ORDER.index(room)}
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in sorted(PACKAGE.rglob("*.py")) if p.parent != PACKAGE or p.stem not in ("__init__", "__main__")],
-    ids=lambda p: str(p.relative_to(PACKAGE)),
-)  # fmt: skip
-def test_arrows_point_one_way(path):
-    assert not breaks(room_of(path), path.read_text()), "this room may not import these"
+@pytest.mark.parametrize("module", [m for m in MODULES if room_of(m) not in NO_ROOMS])
+def test_arrows_point_one_way(module):
+    assert not breaks(room_of(module), MODULES[module].read_text()), "this room may not import these"
 
 
 def test_arrow_check_can_fail():
-    assert breaks("table", "from advshape.forward import unbiased") == {"forward"}
+    assert breaks("passk", "import advshape as adv\nadv.reverse") == {"probe"}
+    assert breaks("passk", "from advshape import reverse") == {"probe"}
+    assert breaks("passk", "def f():\n    from advshape.probe import reverse") == {"probe"}
     assert breaks("tasks", "from advshape import training") == {"training"}
-    assert not breaks("forward", "from advshape.table import AdvantageTable")
+    assert breaks("cli", "from advshape.attic import things") == {"attic"}
+    assert not breaks("cli", "from advshape.errors import AdvshapeError")
+
+
+def test_the_rooms_of_the_plan_are_the_rooms_of_the_tree():
+    assert set(ORDER) == rooms()
+
+
+def circles(edges):
+    """Modules that can be reached from themselves."""
+
+    def reach(start):
+        seen, todo = set(), list(edges.get(start, ()))
+        while todo:
+            module = todo.pop()
+            if module not in seen:
+                seen.add(module)
+                todo.extend(edges.get(module, ()))
+        return seen
+
+    return {module for module in edges if module in reach(module)}
+
+
+def test_no_circle_between_files():
+    edges = {m: set(imported(p.read_text())) - {m} for m, p in MODULES.items() if room_of(m) not in NO_ROOMS}
+    assert not circles(edges)
+
+
+def test_circle_check_can_fail():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == {"b", "c"}
+
+
+def private_names(module, source):
+    """Underscored names imported from another room."""
+    for node in ast.walk(ast.parse(source)):
+        if (
+            isinstance(node, ast.ImportFrom)
+            and (node.module or "").startswith("advshape.")
+            and room_of(node.module) != room_of(module)
+        ):
+            yield from (alias.name for alias in node.names if alias.name.startswith("_"))
+
+
+def test_no_private_name_crosses_a_wall():
+    assert {m: names for m, p in MODULES.items() if (names := list(private_names(m, p.read_text())))} == {}
+
+
+def test_private_check_can_fail():
+    assert list(private_names("advshape.cli", "from advshape.probe import _secret, reverse")) == ["_secret"]
 
 
 HEAVY = {"scipy", "torch", "transformers", "trl", "matplotlib", "datasets", "jinja2", "plotly", "tqdm"}
@@ -127,15 +177,17 @@ def test_light_check_can_fail():
 
 
 def test_core_modules_stay_readable():
-    for path in [p for p in PACKAGE.rglob("*.py") if room_of(p) in CORE]:
+    for module, path in MODULES.items():
+        if room_of(module) not in CORE:
+            continue
         tree = ast.parse(path.read_text())
         code = [line for line in path.read_text().splitlines() if line.strip()]
-        assert len(code) <= 300, f"{path.name} has {len(code)} lines; is it still one room?"
+        assert len(code) <= 300, f"{module} has {len(code)} lines; is it still one room?"
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef):
                 doc = ast.get_docstring(node, clean=False) or ""
                 lines = node.end_lineno - node.lineno + 1 - len(doc.splitlines())
-                assert lines <= 40, f"{path.name}:{node.name} has {lines} lines"
+                assert lines <= 40, f"{module}:{node.name} has {lines} lines"
 
 
 def test_all_is_what_exists():

@@ -65,7 +65,7 @@ def test_wheel_trains_from_any_folder(wheel, tmp_path):
     """The wheel's own files, unpacked, with this environment's training stack."""
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     code = (
-        f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); import advshape, advshape.cli as c; "
+        f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); import advshape, advshape.cli.entry as c; "
         "assert 'site' in advshape.__file__; sys.exit(c.main(['train', 'countdown', '--dry-run']))"
     )
     found = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)

@@ -35,7 +35,7 @@ from advshape.adapters.verl_options import DEFAULTS, flatten, objective, objecti
 from advshape.adapters.verl_sessions import session_keys
 from advshape.catalogue import ENTRIES
 from advshape.cli import main
-from advshape.cli_snippets import verl_code
+from advshape.cli.snippets import verl_code
 from advshape.errors import AdvshapeError
 
 RECIPES = Path(adv.__file__).parent / "recipes"

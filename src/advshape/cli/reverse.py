@@ -12,7 +12,7 @@ from typing import Any
 
 import advshape as adv
 from advshape.audit.known import SHAPES
-from advshape.cli_parser import rollouts, seconds
+from advshape.cli.parser import rollouts, seconds
 from advshape.errors import AdvshapeError
 
 __all__ = ["add", "audited", "formulas"]
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     elif code:
         return _audited(options)
     else:
-        from advshape.cli_tables import reverse
+        from advshape.cli.derive_text import reverse
 
         print(reverse(target, options.n, options.json))
     return 0
@@ -78,7 +78,7 @@ def formulas(positive: str | None, negative: str | None, n: int, as_json: bool =
         missing = "--negative" if negative is None else "--positive"
         raise AdvshapeError(f"a pair of formulas needs {missing} too; write 0 where a rollout gets no advantage")
     from advshape.audit.told import table
-    from advshape.cli_tables import check_group
+    from advshape.cli.derive_text import check_group
 
     check_group(n, LARGEST_N)
     typed = adv.parse(positive), adv.parse(negative)

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from advshape.cli_parser import rollouts
+from advshape.cli.parser import rollouts
 
 __all__ = ["add", "run"]
 
@@ -42,7 +42,7 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the derivation; draw it where a file is named."""
-    from advshape.cli_tables import alternatives, derive, resolve, with_parameters
+    from advshape.cli.derive_text import alternatives, derive, resolve, with_parameters
 
     if options.plot:
         from advshape.report.derivation import check_plot_file, save_derivation

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from advshape.cli_reading import add_reading, reading
+from advshape.cli.log_options import add_reading, reading
 
 __all__ = ["add"]
 

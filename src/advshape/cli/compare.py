@@ -6,7 +6,7 @@ import argparse
 import re
 from typing import TYPE_CHECKING, Any
 
-from advshape.cli_reading import add_reading, reading
+from advshape.cli.log_options import add_reading, reading
 
 if TYPE_CHECKING:
     from advshape.evaluation.changes import Change

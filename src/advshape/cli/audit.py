@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from advshape.audit.known import SHAPES, TRAINERS
-from advshape.cli_parser import seconds
+from advshape.cli.parser import seconds
 from advshape.errors import AdvshapeError
 
 __all__ = ["add"]

@@ -15,7 +15,7 @@ import numpy as np
 import advshape as adv
 from advshape.analysis import BINS, Description, compare, findings, table_text
 from advshape.catalogue import ENTRIES, nearest
-from advshape.cli_snippets import trl_code, verl_code
+from advshape.cli.snippets import trl_code, verl_code
 from advshape.errors import AdvshapeError
 from advshape.probe import extreme
 from advshape.regularize import base_of

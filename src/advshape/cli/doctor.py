@@ -6,7 +6,7 @@ import argparse
 import platform
 from typing import Any
 
-from advshape.cli_parser import seconds
+from advshape.cli.parser import seconds
 
 __all__ = ["add", "run"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from advshape.cli_reading import add_reading, reading
+from advshape.cli.log_options import add_reading, reading
 
 if TYPE_CHECKING:
     from advshape.evaluation.extrapolate import RateModel

@@ -128,7 +128,7 @@ def _evaluated(options: argparse.Namespace) -> tuple[list[Evaluation], tuple[Pat
 
 def _local(options: argparse.Namespace) -> tuple[Any, Any, str]:
     """(model, tokenizer, name) in this process."""
-    from advshape.cli_quiet import no_deprecation_notes, no_foreign_bars
+    from advshape.cli.console import no_deprecation_notes, no_foreign_bars
     from advshape.errors import AdvshapeError
     from advshape.training.models import find_model, load_model
 

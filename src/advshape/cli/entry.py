@@ -12,22 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advshape import (
-    __version__,
-    cli_audit,
-    cli_compare,
-    cli_derive,
-    cli_doctor,
-    cli_estimators,
-    cli_evaluate,
-    cli_passk,
-    cli_plan,
-    cli_report,
-    cli_reverse,
-    cli_watch,
-)
-from advshape.cli_parser import Parser, minus_first
-from advshape.cli_quiet import no_deprecation_notes, no_foreign_bars
+from advshape import __version__
+from advshape.cli import audit, compare, derive, doctor, estimators, evaluate, passk, plan, report, reverse, watch
+from advshape.cli.console import no_deprecation_notes, no_foreign_bars
+from advshape.cli.parser import Parser, minus_first
 
 if TYPE_CHECKING:
     from advshape.training.run import PreparedRun
@@ -73,15 +61,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands)
-    cli_evaluate.add(commands)
-    cli_passk.add(commands)
-    cli_watch.add(commands)
-    cli_report.add(commands)
-    cli_compare.add(commands)
-    cli_plan.add(commands)
+    evaluate.add(commands)
+    passk.add(commands)
+    watch.add(commands)
+    report.add(commands)
+    compare.add(commands)
+    plan.add(commands)
     _add_tables(commands)
     _add_demo(commands)
-    cli_doctor.add(commands)
+    doctor.add(commands)
     return parser
 
 
@@ -108,10 +96,10 @@ def _add_train(commands: Any) -> None:
 
 
 def _add_tables(commands: Any) -> None:
-    cli_estimators.add(commands)
-    cli_derive.add(commands)
-    cli_reverse.add(commands)
-    cli_audit.add(commands)
+    estimators.add(commands)
+    derive.add(commands)
+    reverse.add(commands)
+    audit.add(commands)
 
 
 def _add_demo(commands: Any) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advshape.cli_passk_text import labels, report
+from advshape.cli.passk_text import labels, report
 
 if TYPE_CHECKING:
     from advshape.evaluation.log_results import LogResult

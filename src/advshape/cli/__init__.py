@@ -1,0 +1,5 @@
+"""What does the command `advshape` do? One file per command; nothing is computed here."""
+
+from advshape.cli.entry import main
+
+__all__ = ["main"]
