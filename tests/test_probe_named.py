@@ -7,7 +7,7 @@ import pytest
 
 import advshape as adv
 from advshape.errors import AdvshapeError
-from advshape.nearest import nearest
+from advshape.probe.nearest import nearest
 
 N = 8
 C = np.arange(N + 1.0)

@@ -30,7 +30,7 @@ _NAMES = {  # room -> its public names; __init__.pyi tells type checkers the sam
     "history": ("PromptHistory", "priority", "sampling_probabilities"),
     "passk": ("maj_at_k", "max_at_k", "min_at_k", "pass_at_k", "pass_hat_k"),
     "prior": ("Beta", "fit_prior"),
-    "probe": ("Finding", "Reversal", "reverse"),
+    "probe.reversal": ("Finding", "Reversal", "reverse"),
     "regularize": ("KL", "Deviation", "Regularization", "falling", "regularization"),
     "rewards": ("advantages",),
     "surrogate": (

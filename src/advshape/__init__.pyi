@@ -69,13 +69,13 @@ from advshape.prior import (
 from advshape.prior import (
     fit_prior as fit_prior,
 )
-from advshape.probe import (
+from advshape.probe.reversal import (
     Finding as Finding,
 )
-from advshape.probe import (
+from advshape.probe.reversal import (
     Reversal as Reversal,
 )
-from advshape.probe import (
+from advshape.probe.reversal import (
     reverse as reverse,
 )
 from advshape.regularize import (

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from advshape.bernstein import FloatArray
-from advshape.caller import counts_text
 from advshape.catalogue import estimator as named
 from advshape.errors import AdvshapeError
 from advshape.prior import Beta
+from advshape.probe.call import counts_text
 from advshape.regularize import falling, warning
 from advshape.surrogate import Sum, Surrogate, non_polynomial_terms
 from advshape.table import DEFAULT_PRIOR, AdvantageEstimator, AdvantageTable

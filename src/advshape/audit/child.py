@@ -29,8 +29,8 @@ def _package() -> None:
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
     from advshape.audit.examine import examine, probe
     from advshape.audit.targets import load, names
-    from advshape.audit.told import text
     from advshape.errors import AdvshapeError
+    from advshape.probe.text import text
 
     try:
         if request.get("names"):

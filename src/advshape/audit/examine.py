@@ -15,9 +15,9 @@ import advshape as adv
 from advshape.audit.known import SHAPES
 from advshape.audit.shapes import Call, Tensors, parameters, shaped
 from advshape.audit.target import Target
-from advshape.caller import caller_of, staircase
 from advshape.errors import AdvshapeError
-from advshape.probe import Reversal, reverse
+from advshape.probe.call import caller_of, staircase
+from advshape.probe.reversal import Reversal, reverse
 
 __all__ = ["as_data", "examine", "probe"]
 

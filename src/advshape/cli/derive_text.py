@@ -17,7 +17,7 @@ from advshape.analysis import BINS, Description, compare, findings, table_text
 from advshape.catalogue import ENTRIES, nearest
 from advshape.cli.snippets import trl_code, verl_code
 from advshape.errors import AdvshapeError
-from advshape.probe import extreme
+from advshape.probe.reversal import extreme
 from advshape.regularize import base_of
 from advshape.surrogate import terms
 

@@ -77,8 +77,8 @@ def formulas(positive: str | None, negative: str | None, n: int, as_json: bool =
     if positive is None or negative is None:
         missing = "--negative" if negative is None else "--positive"
         raise AdvshapeError(f"a pair of formulas needs {missing} too; write 0 where a rollout gets no advantage")
-    from advshape.audit.told import table
     from advshape.cli.derive_text import check_group
+    from advshape.probe.text import table
 
     check_group(n, LARGEST_N)
     typed = adv.parse(positive), adv.parse(negative)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from advshape.probe import Reversal
+from advshape.probe.reversal import Reversal
 
 __all__ = ["table", "text"]
 

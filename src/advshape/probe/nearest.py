@@ -11,10 +11,10 @@ import numpy as np
 
 from advshape.bernstein import FloatArray
 from advshape.catalogue import ENTRIES, estimator
-from advshape.draws import MeanAdvantages
 from advshape.errors import AdvshapeError
-from advshape.families import fitted
-from advshape.match import Match, compared, flat
+from advshape.probe.fit import fitted
+from advshape.probe.match import Match, compared, flat
+from advshape.probe.mean import MeanAdvantages
 from advshape.table import AdvantageTable
 
 __all__ = ["Match", "MeanMatch", "nearest", "nearest_mean", "nearest_weights"]

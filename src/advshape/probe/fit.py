@@ -10,7 +10,7 @@ import numpy as np
 from advshape.bernstein import FloatArray
 from advshape.catalogue import estimator
 from advshape.errors import AdvshapeError
-from advshape.match import Match, compared, flat, tidy
+from advshape.probe.match import Match, compared, flat, tidy
 from advshape.table import AdvantageTable
 
 __all__ = ["fitted"]

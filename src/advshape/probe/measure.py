@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from advshape.bernstein import FloatArray
-from advshape.caller import Arrays, Caller, Finding, Refused, caller_of, immeasurable, rows_of, short, staircase
-from advshape.draws import MeanAdvantages, mean_advantages
+from advshape.probe.call import Arrays, Caller, Finding, Refused, caller_of, immeasurable, rows_of, short, staircase
+from advshape.probe.mean import MeanAdvantages, mean_advantages
 
 __all__ = ["Arrays", "Finding", "Measured", "measure", "staircase"]
 

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advshape.bernstein import FloatArray
-from advshape.blackbox import Arrays, Finding, Measured, measure, staircase
-from advshape.caller import counts_text, immeasurable
 from advshape.catalogue import estimator
 from advshape.errors import AdvshapeError
 from advshape.expression import Expression, parse
 from advshape.formulas import Formula, IntegratedSurrogate, closed_form, plug_in_table
-from advshape.nearest import Match, MeanMatch, nearest, nearest_mean, nearest_weights
+from advshape.probe.call import counts_text, immeasurable
+from advshape.probe.measure import Arrays, Finding, Measured, measure, staircase
+from advshape.probe.nearest import Match, MeanMatch, nearest, nearest_mean, nearest_weights
 from advshape.regularize import falling, warning
 from advshape.surrogate import AllOfK, PassAtK, Surrogate
 from advshape.table import AdvantageEstimator, AdvantageTable, FiniteSurrogate
