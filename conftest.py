@@ -4,4 +4,4 @@ from importlib.util import find_spec
 
 TRAINERS = ("verl",)
 
-collect_ignore = [f"src/advshape/adapters/{name}.py" for name in TRAINERS if find_spec(name) is None]
+collect_ignore = [f"src/advshape/adapters/{name}/plugin.py" for name in TRAINERS if find_spec(name) is None]

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from advshape.audit.known import TRAINERS
+from advshape.audit.names import TRAINERS
 from advshape.audit.run import TargetFailed, audit, estimators
 from advshape.errors import AdvshapeError
 

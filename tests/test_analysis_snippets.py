@@ -10,7 +10,7 @@ from textwrap import dedent
 import numpy as np
 import pytest
 
-from advshape.adapters.verl_options import objective as verl_objective
+from advshape.adapters.verl.options import objective as verl_objective
 from advshape.cli import main
 from advshape.cli.derive_text import resolve
 from advshape.cli.snippets import trl_code

@@ -4,7 +4,7 @@ from importlib.util import spec_from_file_location
 
 import pytest
 
-from advshape.audit.known import TRAINERS
+from advshape.audit.names import TRAINERS
 from advshape.cli import main
 from advshape.doctor import keys, machine, trainers
 from advshape.doctor.machine import run_python

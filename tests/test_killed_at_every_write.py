@@ -40,7 +40,7 @@ def _import_once():
     import plotly  # noqa: F401
     import trl.trainer.grpo_trainer  # noqa: F401
 
-    import advshape.adapters.trl_schedule
+    import advshape.adapters.trl.schedule
     import advshape.training.resume
     import advshape.training.run  # noqa: F401
 

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
 
 import advshape as adv  # noqa: E402
-from advshape.adapters.trl_audit import TRLAdvantages  # noqa: E402
+from advshape.audit.trl import TRLAdvantages  # noqa: E402
 
 REWARDS = np.array([[1.0, 0, 0, 1, 0, 0], [1, 1, 1, 1, 1, 0], [0, 0, 0, 0, 0, 0]])
 centre = lambda r: r - r.mean(-1, keepdims=True)

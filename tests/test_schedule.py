@@ -244,7 +244,7 @@ def test_a_checkpoint_of_another_schedule_is_refused():
 
 def test_metrics_of_until_are_spelt_as_the_trainer_logs_them():
     torch = pytest.importorskip("torch")
-    from advshape.adapters.trl_metrics import binary_metrics, real_metrics
+    from advshape.adapters.trl.metrics import binary_metrics, real_metrics
 
     rewards = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
     logged = {*binary_metrics(rewards, [[0, 0.5, 1]] * 2), *real_metrics(rewards, [[0, 0.5, 1]] * 2, (0, 1))}

@@ -18,7 +18,7 @@ import torch
 pytest.importorskip("trl")
 sys.path.append(str(Path(__file__).parent))
 import advshape as adv
-from advshape.adapters.trl_schedule import ScheduledGRPOTrainer
+from advshape.adapters.trl.schedule import ScheduledGRPOTrainer
 from test_trl_adapter import model, trainer, weights
 from test_trl_processes import batch_metrics, judged, recorded
 

@@ -26,7 +26,7 @@ from advshape.adapters.trl import (
     combine_rewards,
     objective_warnings,
 )
-from advshape.adapters.trl_options import DEFAULTS
+from advshape.adapters.trl.options import DEFAULTS
 
 LETTERS = "abcdefgh"
 NONE = None

@@ -16,8 +16,8 @@ from trl import GRPOTrainer
 
 import advshape as adv
 from advshape.adapters.trl import SurrogateGRPOTrainer, combine_rewards
-from advshape.adapters.trl_metrics import stacked_value
-from advshape.adapters.trl_state import HISTORY_FILE
+from advshape.adapters.trl.metrics import stacked_value
+from advshape.adapters.trl.state import HISTORY_FILE
 
 _h = runpy.run_path(str(Path(__file__).with_name("test_trl_adapter.py")))
 trained, one_batch, trainer, config, dataset = map(_h.get, ("trained", "one_batch", "trainer", "config", "dataset"))

@@ -23,8 +23,8 @@ from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from advshape.adapters.trl import SkipZeroAdvantages, SurrogateGRPOTrainer
-from advshape.adapters.trl_options import KEPT_SHARE, skipping_is_off
-from advshape.adapters.trl_skip import keep_rows, kept_rows
+from advshape.adapters.trl.options import KEPT_SHARE, skipping_is_off
+from advshape.adapters.trl.skip import keep_rows, kept_rows
 
 _h = runpy.run_path(str(Path(__file__).with_name("test_trl_adapter.py")))
 config, dataset, model, tokenizer, weights = map(_h.get, ("config", "dataset", "model", "tokenizer", "weights"))
@@ -293,7 +293,7 @@ def test_seconds_saved_by_hand(monkeypatch):
             self._preparing, self._step = 100.0, self._step + 1
             return torch.zeros(())
 
-    monkeypatch.setattr("advshape.adapters.trl_skip.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("advshape.adapters.trl.skip.time.perf_counter", lambda: now[0])
     made = object.__new__(type("Timed", (SkipZeroAdvantages, Clock), {}))
     made.args = SimpleNamespace(steps_per_generation=2)
     made.current_gradient_accumulation_steps, made._step = 2, 0

@@ -10,7 +10,7 @@ import pytest
 
 import advshape as adv
 from advshape.audit.examine import probe
-from advshape.audit.known import TRAINERS
+from advshape.audit.names import TRAINERS
 from advshape.audit.targets import load, names
 
 KNOWN = [  # (target, the catalogue's name)

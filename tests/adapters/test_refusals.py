@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from advshape.audit.known import TRAINERS
+from advshape.audit.names import TRAINERS
 from advshape.cli import main
 
 SKYRL = {  # what the launcher imports, with a function that takes something else

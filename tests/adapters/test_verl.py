@@ -31,8 +31,8 @@ if pytest.importorskip("verl", reason="verl is not installed: make test-adapters
     from verl.utils.config import validate_config
 
 import advshape as adv
-from advshape.adapters.verl_options import DEFAULTS, flatten, objective, objective_warnings
-from advshape.adapters.verl_sessions import session_keys
+from advshape.adapters.verl.options import DEFAULTS, flatten, objective, objective_warnings
+from advshape.adapters.verl.sessions import session_keys
 from advshape.catalogue import ENTRIES
 from advshape.cli import main
 from advshape.cli.snippets import verl_code

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import advshape
-from advshape.adapters.trl_options import check_real
+from advshape.adapters.trl.options import check_real
 from advshape.errors import AdvshapeError
 from advshape.rewards import group_index
 from advshape.table import AdvantageEstimator

@@ -81,7 +81,7 @@ def _scores(objective: Objective, per_function: Any, weights: Any, given: Sequen
     """(B,) rewards, NaN where not judged, and the same with 0 there, which ms-swift logs."""
     import torch
 
-    from advshape.adapters.trl_rewards import combine_rewards
+    from advshape.adapters.trl.rewards import combine_rewards
 
     _check(objective, {**dict(zip(_OPTIONS, given, strict=False)), **options}, sys._getframe(2).f_locals.get("self"))
     bounds = (None, None) if objective.bounds is None else tuple(objective.bounds)

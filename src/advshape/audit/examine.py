@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import advshape as adv
-from advshape.audit.known import SHAPES
+from advshape.audit.names import SHAPES
 from advshape.audit.shapes import Call, Tensors, parameters, shaped
 from advshape.audit.target import Target
 from advshape.errors import AdvshapeError

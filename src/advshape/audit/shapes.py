@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from advshape.audit.known import SHAPES
+from advshape.audit.names import SHAPES
 from advshape.errors import AdvshapeError
 
 __all__ = ["Call", "Flat", "Groups", "Listed", "OneGroup", "Tensors", "parameters", "shaped"]

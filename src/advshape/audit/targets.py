@@ -16,7 +16,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, TypeVar
 
 from advshape.audit import trainers
-from advshape.audit.known import TRAINERS
+from advshape.audit.names import TRAINERS
 from advshape.audit.shapes import parameters, shaped
 from advshape.audit.target import Target, documentation
 from advshape.errors import AdvshapeError

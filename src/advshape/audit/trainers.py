@@ -22,7 +22,7 @@ from unittest import mock
 
 import numpy as np
 
-from advshape.audit.known import TRAINERS
+from advshape.audit.names import TRAINERS
 from advshape.audit.shapes import Call, Flat, Groups, Tensors, parameters
 from advshape.audit.target import Target, documentation, options
 from advshape.catalogue import nearest
@@ -147,7 +147,7 @@ def _trl(name: str, word: str, pairs: list[str]) -> Target:
     module("trl")
     from trl import GRPOTrainer
 
-    from advshape.adapters.trl_audit import TRLAdvantages
+    from advshape.audit.trl import TRLAdvantages
 
     rule = Groups(TRLAdvantages(2, **chosen), "torch")
     function = GRPOTrainer._generate_and_score_completions

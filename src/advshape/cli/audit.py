@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from advshape.audit.known import SHAPES, TRAINERS
+from advshape.audit.names import SHAPES, TRAINERS
 from advshape.cli.parser import seconds
 from advshape.errors import AdvshapeError
 

@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 import advshape as adv
-from advshape.audit.known import SHAPES
+from advshape.audit.names import SHAPES
 from advshape.cli.parser import rollouts, seconds
 from advshape.errors import AdvshapeError
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from advshape.adapters.verl_options import DEFAULTS, NAME, examine, flatten, objective_warnings
+from advshape.adapters.verl.options import DEFAULTS, NAME, examine, flatten, objective_warnings
 from advshape.doctor.finding import Finding
 from advshape.doctor.keys import merged, strange
 from advshape.doctor.recipe import recipe

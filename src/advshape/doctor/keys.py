@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from advshape.adapters.verl_options import DEFAULTS, NAME
+from advshape.adapters.verl.options import DEFAULTS, NAME
 from advshape.doctor.finding import Finding
 from advshape.doctor.machine import installed, run_python
 

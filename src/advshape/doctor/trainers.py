@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from advshape.audit.known import TRAINERS
+from advshape.audit.names import TRAINERS
 from advshape.doctor.finding import Finding
 from advshape.doctor.machine import installed, run_python
 
@@ -26,7 +26,7 @@ from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY
 known, why = sum(name.split("/")[0] == "advshape" for name in ADV_ESTIMATOR_REGISTRY), ""
 if not known:
     try:
-        importlib.import_module("advshape.adapters.verl")
+        importlib.import_module("advshape.adapters.verl.plugin")
     except Exception as error:
         why = f"{type(error).__name__}: {error}"
 print(json.dumps({"known": known, "why": why}))

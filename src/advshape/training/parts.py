@@ -16,7 +16,7 @@ from accelerate.utils import gather_object
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from advshape.adapters.trl_metrics import binary_metrics
+from advshape.adapters.trl.metrics import binary_metrics
 from advshape.errors import AdvshapeError
 from advshape.evaluation.bars import bar_options, stderr_width
 from advshape.passk import pass_at_k
@@ -235,7 +235,7 @@ def trainer_class(stock: bool) -> Callable[..., Any]:
     from trl import GRPOTrainer
 
     from advshape.adapters.trl import SkipZeroAdvantages
-    from advshape.adapters.trl_schedule import ScheduledGRPOTrainer
+    from advshape.adapters.trl.schedule import ScheduledGRPOTrainer
     from advshape.training.resume import ExactResume
 
     bases = (SkipZeroAdvantages, GRPOTrainer) if stock else (ScheduledGRPOTrainer,)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import advshape
-from advshape.adapters.trl_options import KEPT_SHARE, objective_warnings, skipping_is_off
+from advshape.adapters.trl.options import KEPT_SHARE, objective_warnings, skipping_is_off
 from advshape.errors import AdvshapeError
 from advshape.schedule import Schedule
 from advshape.tasks import Task, load_task

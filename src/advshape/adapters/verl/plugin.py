@@ -20,8 +20,8 @@ from verl.trainer.ppo.core_algos import register_adv_est
 
 import advshape
 from advshape.adapters.objective import Objective
-from advshape.adapters.verl_options import NAME, flatten, objective, objective_warnings
-from advshape.adapters.verl_sessions import rollouts_with_tokens, session_keys, sessions
+from advshape.adapters.verl.options import NAME, flatten, objective, objective_warnings
+from advshape.adapters.verl.sessions import rollouts_with_tokens, session_keys, sessions
 from advshape.errors import AdvshapeError
 from advshape.rewards import group_index
 

@@ -12,7 +12,7 @@ import numpy as np
 
 import advshape
 from advshape.adapters.objective import Objective
-from advshape.adapters.trl_options import check_real
+from advshape.adapters.trl.options import check_real
 from advshape.errors import AdvshapeError
 from advshape.table import AdvantageEstimator
 
@@ -194,7 +194,7 @@ _OPTIONS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
 def objective_warnings(settings: Settings) -> list[str]:
     """What makes a run optimise something else than its estimator's surrogate: "key=value: what it does; what to use".
 
-    As in `advshape.adapters.trl_options.objective_warnings`: options that multiply the whole gradient by one factor
+    As in `advshape.adapters.trl.options.objective_warnings`: options that multiply the whole gradient by one factor
     are a step size and are not named, nor is clipping after the first step on a batch.
 
     >>> print(*objective_warnings({"actor_rollout_ref.rollout.top_p": 0.9}))

@@ -16,12 +16,12 @@ from accelerate.utils import gather_object
 from trl import GRPOConfig, GRPOTrainer
 
 import advshape
-from advshape.adapters.trl_metrics import binary_metrics, judged_metrics, real_metrics
-from advshape.adapters.trl_options import objective_warnings
-from advshape.adapters.trl_rewards import combine_rewards
-from advshape.adapters.trl_rule import TrainersRule, advantages_per_rollout
-from advshape.adapters.trl_skip import SkipZeroAdvantages
-from advshape.adapters.trl_state import CheckpointedState
+from advshape.adapters.trl.metrics import binary_metrics, judged_metrics, real_metrics
+from advshape.adapters.trl.options import objective_warnings
+from advshape.adapters.trl.rewards import combine_rewards
+from advshape.adapters.trl.rule import TrainersRule, advantages_per_rollout
+from advshape.adapters.trl.skip import SkipZeroAdvantages
+from advshape.adapters.trl.state import CheckpointedState
 from advshape.errors import AdvshapeError
 from advshape.history import PromptHistory
 from advshape.layer_cake import Bounds
@@ -29,11 +29,8 @@ from advshape.table import AdvantageEstimator, AdvantageTable
 
 __all__ = [
     "ObjectiveWarning",
-    "SkipZeroAdvantages",
     "SurrogateGRPOTrainer",
     "SurrogateMixin",
-    "combine_rewards",
-    "objective_warnings",
 ]
 
 

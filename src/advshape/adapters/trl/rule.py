@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 import advshape
-from advshape.adapters.trl_options import check_real
+from advshape.adapters.trl.options import check_real
 from advshape.errors import AdvshapeError
 from advshape.history import PromptHistory
 from advshape.layer_cake import Bounds

@@ -9,8 +9,9 @@ from typing import Any, cast
 import torch
 from trl import GRPOTrainer
 
-from advshape.adapters.trl import SkipZeroAdvantages, SurrogateGRPOTrainer, SurrogateMixin
-from advshape.adapters.trl_sampler import PrioritizedMixin
+from advshape.adapters.trl.sampler import PrioritizedMixin
+from advshape.adapters.trl.skip import SkipZeroAdvantages
+from advshape.adapters.trl.trainer import SurrogateGRPOTrainer, SurrogateMixin
 from advshape.errors import AdvshapeError
 from advshape.history import priority
 from advshape.schedule import Objective, Position, Schedule

@@ -17,7 +17,7 @@ from typing import Any, cast
 import torch
 from trl import GRPOTrainer
 
-from advshape.adapters.trl_options import KEPT_SHARE, skipping_is_off
+from advshape.adapters.trl.options import KEPT_SHARE, skipping_is_off
 
 __all__ = ["SkipZeroAdvantages", "keep_rows", "kept_rows"]
 
