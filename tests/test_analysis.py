@@ -8,7 +8,7 @@ from scipy.integrate import quad
 from scipy.stats import beta as beta_distribution
 
 import advshape as adv
-from advshape import analysis
+from advshape.catalogue import analysis
 from advshape.errors import AdvshapeError
 
 PRIOR = adv.Beta(0.5, 1.0)

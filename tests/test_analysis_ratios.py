@@ -17,7 +17,7 @@ from scipy.special import betaln, roots_jacobi
 from scipy.stats import betabinom, binom
 
 import advshape as adv
-from advshape import analysis
+from advshape.catalogue import analysis
 
 SIZES = [(8, 1), (8, 4), (8, 8), (16, 4), (32, 8)]
 PRIORS = [(1, 1), (2, 2), (0.3, 3), (0.5, 1)]

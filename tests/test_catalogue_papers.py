@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import advshape as adv
-from advshape.adaptive import entropy_adaptive
-from advshape.analysis import describe
+from advshape.catalogue.analysis import describe
+from advshape.curriculum.adaptive import entropy_adaptive
 
 
 @pytest.mark.parametrize("k", [4, 8])

@@ -7,7 +7,7 @@ import pytest
 from mpmath import mp, mpf
 
 import advshape as adv
-from advshape.surrogates import GRPOTimesPassAtK, PassAtKCombination
+from advshape.objectives.literature import GRPOTimesPassAtK, PassAtKCombination
 
 RHO = [1e-60, 1e-12, 1e-5, 0.3, 0.5, 0.9, 1 - 1e-5, 1 - 1e-12, 1 - 2.0**-53]
 

@@ -10,7 +10,7 @@ from scipy.stats import betabinom
 from advshape.errors import AdvshapeError
 from advshape.evaluation.curves import Counts
 from advshape.evaluation.extrapolate import RateModel, _goodness, _loss, extrapolate, fit_rates
-from advshape.prior import fit_prior
+from advshape.tables.prior import fit_prior
 
 BETA, ZERO = "beta-binomial", "zero-inflated beta-binomial"
 
@@ -29,7 +29,7 @@ def test_pass_at_is_the_integral_over_rates():
 
 
 def test_beta_binomial_is_fit_prior():
-    """Reduction: without never-solved prompts the fit is the one of advshape.prior."""
+    """Reduction: without never-solved prompts the fit is the one of advshape.tables.prior."""
     rng = np.random.default_rng(0)
     for correct in (rng.binomial(16, rng.beta(0.3, 0.6, 100)), np.zeros(20, int), np.full(20, 16), np.full(20, 5)):
         prior, rates = fit_prior(correct, 16), fit_rates(correct, np.full(len(correct), 16))

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 
 import advshape as adv
-from advshape.expression.integrate import antiderivative
-from advshape.formulas import closed_form
+from advshape.objectives.expression.integrate import antiderivative
+from advshape.objectives.integrated import closed_form
 
 ZERO = adv.parse("0")
 RHO = np.array([0.03, 0.2, 0.5, 0.77, 0.96])

@@ -11,9 +11,7 @@ import advshape
 
 PACKAGE = Path(advshape.__file__).parent
 ORDER = [  # a room may import the rooms before it
-    *("errors", "bernstein", "passk", "surrogate", "surrogates", "expression", "regularize", "prior", "table"),
-    *("forward", "catalogue", "schedule", "schedule_reader", "history", "prioritized", "layer_cake", "rewards"),
-    *("adaptive", "formulas", "probe", "analysis"),
+    *("errors", "bernstein", "passk", "objectives", "tables", "catalogue", "curriculum", "shaping", "probe"),
     *("tasks", "adapters", "audit", "evaluation", "report", "training", "doctor", "cli"),
 ]
 NO_ROOMS = {"__init__", "__main__"}  # the face and the command

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import advshape as adv
 from advshape.catalogue import ENTRIES
-from advshape.layer_cake import _layer_cake
+from advshape.shaping.layer_cake import _layer_cake
 
 CENTRED = ["grpo", "rloo", "maxrl", "skew_r", "pass_at_k(k=2)", "rloo_k(k=3)", "passk_training(k=2)", "log_odds"]
 cake = lambda r, rule, **more: adv.advantages(r, adv.estimator(rule), real="layer_cake", **more)

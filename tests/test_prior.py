@@ -7,7 +7,7 @@ import pytest
 from mpmath import mp, mpf
 
 import advshape as adv
-from advshape.analysis import batch_error, share_by_rate
+from advshape.catalogue.analysis import batch_error, share_by_rate
 
 mp.dps = 40
 SHAPES = [1e-3, 0.1, 1.0, 2.0, 400.0, 1e5]

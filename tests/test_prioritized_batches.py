@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 import advshape as adv
-from advshape.prioritized import PrioritizedBatches
+from advshape.curriculum.prioritized import PrioritizedBatches
 
 WEIGHTS = np.array([0.05, 0.3, 1.05, 0.55, 0.8, 0.05, 1.0])
 

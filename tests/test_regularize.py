@@ -7,7 +7,7 @@ from scipy.special import beta
 
 import advshape as adv
 from advshape.errors import AdvshapeError
-from advshape.regularize import KL, Deviation, falling, regularization, warning
+from advshape.objectives.regularize import KL, Deviation, falling, regularization, warning
 
 RHO = np.linspace(0.02, 0.98, 25)
 

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import advshape as adv
-from advshape.adaptive import mixed_by_count
-from advshape.schedule import MEASURED, Position, Ramp, Until
-from advshape.schedule_reader import read_schedule
+from advshape.curriculum.adaptive import mixed_by_count
+from advshape.curriculum.read import read_schedule
+from advshape.curriculum.schedule import MEASURED, Position, Ramp, Until
 
 ANNEAL = {"estimator": "pass_at_k", "k": 4, "schedule": {"k": {"to": 1, "shape": "linear", "steps": [3, 9]}}}
 STAGES = {

@@ -20,20 +20,20 @@ from typing import Any
 __version__ = "0.1.0"
 
 _NAMES = {  # room -> its public names; __init__.pyi tells type checkers the same
-    "adaptive": ("entropy_adaptive",),
-    "analysis": ("compare", "describe"),
+    "curriculum.adaptive": ("entropy_adaptive",),
+    "catalogue.analysis": ("compare", "describe"),
     "catalogue": ("estimator", "estimators", "make_surrogate"),
     "errors": ("AdvshapeError",),
-    "expression": ("Expression", "parse"),
-    "formulas": ("IntegratedSurrogate",),
-    "forward": ("minimum_mse", "plug_in", "unbiased"),
-    "history": ("PromptHistory", "priority", "sampling_probabilities"),
+    "objectives.expression": ("Expression", "parse"),
+    "objectives.integrated": ("IntegratedSurrogate",),
+    "tables.forward": ("minimum_mse", "plug_in", "unbiased"),
+    "curriculum.history": ("PromptHistory", "priority", "sampling_probabilities"),
     "passk": ("maj_at_k", "max_at_k", "min_at_k", "pass_at_k", "pass_hat_k"),
-    "prior": ("Beta", "fit_prior"),
+    "tables.prior": ("Beta", "fit_prior"),
     "probe.reversal": ("Finding", "Reversal", "reverse"),
-    "regularize": ("KL", "Deviation", "Regularization", "falling", "regularization"),
-    "rewards": ("advantages",),
-    "surrogate": (
+    "objectives.regularize": ("KL", "Deviation", "Regularization", "falling", "regularization"),
+    "shaping.advantages": ("advantages",),
+    "objectives.surrogate": (
         "GRPO",
         "AllOfK",
         "Entropy",
@@ -45,8 +45,8 @@ _NAMES = {  # room -> its public names; __init__.pyi tells type checkers the sam
         "Surrogate",
         "Variance",
     ),
-    "surrogates": ("BetaFamily", "Focal", "GRPOJoint", "LogOdds", "MajorityOfK", "RiskSensitive"),
-    "table": ("AdvantageEstimator", "AdvantageTable", "FiniteSurrogate"),
+    "objectives.literature": ("BetaFamily", "Focal", "GRPOJoint", "LogOdds", "MajorityOfK", "RiskSensitive"),
+    "tables.table": ("AdvantageEstimator", "AdvantageTable", "FiniteSurrogate"),
 }
 _ROOM = {name: room for room, names in _NAMES.items() for name in names}
 __all__ = sorted(_ROOM)

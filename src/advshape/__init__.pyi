@@ -1,14 +1,5 @@
 """The public surface for type checkers; at run time `__init__.py` imports each name on first use."""
 
-from advshape.adaptive import (
-    entropy_adaptive as entropy_adaptive,
-)
-from advshape.analysis import (
-    compare as compare,
-)
-from advshape.analysis import (
-    describe as describe,
-)
 from advshape.catalogue import (
     estimator as estimator,
 )
@@ -18,35 +9,98 @@ from advshape.catalogue import (
 from advshape.catalogue import (
     make_surrogate as make_surrogate,
 )
+from advshape.catalogue.analysis import (
+    compare as compare,
+)
+from advshape.catalogue.analysis import (
+    describe as describe,
+)
+from advshape.curriculum.adaptive import (
+    entropy_adaptive as entropy_adaptive,
+)
+from advshape.curriculum.history import (
+    PromptHistory as PromptHistory,
+)
+from advshape.curriculum.history import (
+    priority as priority,
+)
+from advshape.curriculum.history import (
+    sampling_probabilities as sampling_probabilities,
+)
 from advshape.errors import (
     AdvshapeError as AdvshapeError,
 )
-from advshape.expression import (
+from advshape.objectives.expression import (
     Expression as Expression,
 )
-from advshape.expression import (
+from advshape.objectives.expression import (
     parse as parse,
 )
-from advshape.formulas import (
+from advshape.objectives.integrated import (
     IntegratedSurrogate as IntegratedSurrogate,
 )
-from advshape.forward import (
-    minimum_mse as minimum_mse,
+from advshape.objectives.literature import (
+    BetaFamily as BetaFamily,
 )
-from advshape.forward import (
-    plug_in as plug_in,
+from advshape.objectives.literature import (
+    Focal as Focal,
 )
-from advshape.forward import (
-    unbiased as unbiased,
+from advshape.objectives.literature import (
+    GRPOJoint as GRPOJoint,
 )
-from advshape.history import (
-    PromptHistory as PromptHistory,
+from advshape.objectives.literature import (
+    LogOdds as LogOdds,
 )
-from advshape.history import (
-    priority as priority,
+from advshape.objectives.literature import (
+    MajorityOfK as MajorityOfK,
 )
-from advshape.history import (
-    sampling_probabilities as sampling_probabilities,
+from advshape.objectives.literature import (
+    RiskSensitive as RiskSensitive,
+)
+from advshape.objectives.regularize import (
+    KL as KL,
+)
+from advshape.objectives.regularize import (
+    Deviation as Deviation,
+)
+from advshape.objectives.regularize import (
+    Regularization as Regularization,
+)
+from advshape.objectives.regularize import (
+    falling as falling,
+)
+from advshape.objectives.regularize import (
+    regularization as regularization,
+)
+from advshape.objectives.surrogate import (
+    GRPO as GRPO,
+)
+from advshape.objectives.surrogate import (
+    AllOfK as AllOfK,
+)
+from advshape.objectives.surrogate import (
+    Entropy as Entropy,
+)
+from advshape.objectives.surrogate import (
+    Identity as Identity,
+)
+from advshape.objectives.surrogate import (
+    LogLikelihood as LogLikelihood,
+)
+from advshape.objectives.surrogate import (
+    PassAtK as PassAtK,
+)
+from advshape.objectives.surrogate import (
+    SkewR as SkewR,
+)
+from advshape.objectives.surrogate import (
+    Sum as Sum,
+)
+from advshape.objectives.surrogate import (
+    Surrogate as Surrogate,
+)
+from advshape.objectives.surrogate import (
+    Variance as Variance,
 )
 from advshape.passk import (
     maj_at_k as maj_at_k,
@@ -63,12 +117,6 @@ from advshape.passk import (
 from advshape.passk import (
     pass_hat_k as pass_hat_k,
 )
-from advshape.prior import (
-    Beta as Beta,
-)
-from advshape.prior import (
-    fit_prior as fit_prior,
-)
 from advshape.probe.reversal import (
     Finding as Finding,
 )
@@ -78,79 +126,31 @@ from advshape.probe.reversal import (
 from advshape.probe.reversal import (
     reverse as reverse,
 )
-from advshape.regularize import (
-    KL as KL,
-)
-from advshape.regularize import (
-    Deviation as Deviation,
-)
-from advshape.regularize import (
-    Regularization as Regularization,
-)
-from advshape.regularize import (
-    falling as falling,
-)
-from advshape.regularize import (
-    regularization as regularization,
-)
-from advshape.rewards import (
+from advshape.shaping.advantages import (
     advantages as advantages,
 )
-from advshape.surrogate import (
-    GRPO as GRPO,
+from advshape.tables.forward import (
+    minimum_mse as minimum_mse,
 )
-from advshape.surrogate import (
-    AllOfK as AllOfK,
+from advshape.tables.forward import (
+    plug_in as plug_in,
 )
-from advshape.surrogate import (
-    Entropy as Entropy,
+from advshape.tables.forward import (
+    unbiased as unbiased,
 )
-from advshape.surrogate import (
-    Identity as Identity,
+from advshape.tables.prior import (
+    Beta as Beta,
 )
-from advshape.surrogate import (
-    LogLikelihood as LogLikelihood,
+from advshape.tables.prior import (
+    fit_prior as fit_prior,
 )
-from advshape.surrogate import (
-    PassAtK as PassAtK,
-)
-from advshape.surrogate import (
-    SkewR as SkewR,
-)
-from advshape.surrogate import (
-    Sum as Sum,
-)
-from advshape.surrogate import (
-    Surrogate as Surrogate,
-)
-from advshape.surrogate import (
-    Variance as Variance,
-)
-from advshape.surrogates import (
-    BetaFamily as BetaFamily,
-)
-from advshape.surrogates import (
-    Focal as Focal,
-)
-from advshape.surrogates import (
-    GRPOJoint as GRPOJoint,
-)
-from advshape.surrogates import (
-    LogOdds as LogOdds,
-)
-from advshape.surrogates import (
-    MajorityOfK as MajorityOfK,
-)
-from advshape.surrogates import (
-    RiskSensitive as RiskSensitive,
-)
-from advshape.table import (
+from advshape.tables.table import (
     AdvantageEstimator as AdvantageEstimator,
 )
-from advshape.table import (
+from advshape.tables.table import (
     AdvantageTable as AdvantageTable,
 )
-from advshape.table import (
+from advshape.tables.table import (
     FiniteSurrogate as FiniteSurrogate,
 )
 

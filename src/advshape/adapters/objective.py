@@ -17,8 +17,8 @@ import numpy as np
 import advshape
 from advshape.adapters.trl.options import check_real
 from advshape.errors import AdvshapeError
-from advshape.rewards import group_index
-from advshape.table import AdvantageEstimator
+from advshape.shaping.advantages import group_index
+from advshape.tables.table import AdvantageEstimator
 
 __all__ = ["ENVIRONMENT", "Objective", "Spec", "check_signature", "launch", "require"]
 

@@ -12,11 +12,12 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from advshape import forward, surrogate
 from advshape.catalogue import pass_at_k, passk_training, policy_gradient, reward_level
 from advshape.errors import AdvshapeError
-from advshape.expression import parse
-from advshape.table import AdvantageEstimator
+from advshape.objectives import surrogate
+from advshape.objectives.expression import parse
+from advshape.tables import forward
+from advshape.tables.table import AdvantageEstimator
 
 __all__ = ["UnknownParameter", "estimator", "estimators", "make_surrogate"]
 

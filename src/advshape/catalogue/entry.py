@@ -8,8 +8,8 @@ import numpy as np
 
 from advshape.bernstein import FloatArray, choose_ratio
 from advshape.errors import AdvshapeError
-from advshape.surrogate import Surrogate
-from advshape.table import AdvantageEstimator, AdvantageTable
+from advshape.objectives.surrogate import Surrogate
+from advshape.tables.table import AdvantageEstimator, AdvantageTable
 
 Formula = Callable[[FloatArray, int], FloatArray | float]
 

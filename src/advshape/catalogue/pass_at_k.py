@@ -8,11 +8,11 @@ import numpy as np
 
 from advshape.bernstein import FloatArray, choose_ratio, log_choose
 from advshape.catalogue.entry import by_counts, by_rate, fail_ratio, whole
-from advshape.forward import unbiased
+from advshape.objectives.literature import GRPOJoint, GRPOTimesPassAtK, MajorityOfK
+from advshape.objectives.surrogate import AllOfK, PassAtK
 from advshape.passk import pass_at_k as estimated_pass_at_k
-from advshape.surrogate import AllOfK, PassAtK
-from advshape.surrogates import GRPOJoint, GRPOTimesPassAtK, MajorityOfK
-from advshape.table import AdvantageEstimator, AdvantageTable
+from advshape.tables.forward import unbiased
+from advshape.tables.table import AdvantageEstimator, AdvantageTable
 
 __all__ = [
     "all_of_k",

@@ -14,10 +14,10 @@ from advshape.bernstein import FloatArray, basis, choose_ratio
 from advshape.catalogue.entry import by_counts, fail_ratio, number, whole
 from advshape.catalogue.policy_gradient import grpo
 from advshape.errors import AdvshapeError
+from advshape.objectives.literature import GRPOJoint, PassAtKCombination
+from advshape.objectives.surrogate import GRPO
 from advshape.passk import pass_at_k
-from advshape.surrogate import GRPO
-from advshape.surrogates import GRPOJoint, PassAtKCombination
-from advshape.table import AdvantageEstimator, AdvantageTable
+from advshape.tables.table import AdvantageEstimator, AdvantageTable
 
 __all__ = [
     "passk_training",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from advshape.catalogue.entry import NEGLIGIBLE, by_counts, number, whole
-from advshape.surrogate import GRPO, Identity, LogLikelihood
-from advshape.table import AdvantageEstimator
+from advshape.objectives.surrogate import GRPO, Identity, LogLikelihood
+from advshape.tables.table import AdvantageEstimator
 
 __all__ = [
     "dr_grpo",

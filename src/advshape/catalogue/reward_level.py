@@ -9,10 +9,10 @@ import numpy as np
 from advshape.bernstein import FloatArray
 from advshape.catalogue.entry import NEGLIGIBLE, by_counts, by_rate, number, whole
 from advshape.errors import AdvshapeError
-from advshape.forward import plug_in, unbiased
-from advshape.surrogate import Entropy, Identity, LogLikelihood, SkewR, Variance
-from advshape.surrogates import BetaFamily, Focal, LeadGRPO, LogOdds, RiskSensitive
-from advshape.table import AdvantageEstimator
+from advshape.objectives.literature import BetaFamily, Focal, LeadGRPO, LogOdds, RiskSensitive
+from advshape.objectives.surrogate import Entropy, Identity, LogLikelihood, SkewR, Variance
+from advshape.tables.forward import plug_in, unbiased
+from advshape.tables.table import AdvantageEstimator
 
 __all__ = [
     "beta_family",

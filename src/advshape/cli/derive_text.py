@@ -13,13 +13,13 @@ from typing import Any, Literal
 import numpy as np
 
 import advshape as adv
-from advshape.analysis import BINS, Description, compare, findings, table_text
 from advshape.catalogue import ENTRIES, nearest
+from advshape.catalogue.analysis import BINS, Description, compare, findings, table_text
 from advshape.cli.snippets import trl_code, verl_code
 from advshape.errors import AdvshapeError
+from advshape.objectives.regularize import base_of
+from advshape.objectives.surrogate import terms
 from advshape.probe.reversal import extreme
-from advshape.regularize import base_of
-from advshape.surrogate import terms
 
 LARGEST_N = 4096
 """Largest group that is described: each figure averages polynomials of degree n, exact to 1e-11 up to here."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from advshape.errors import AdvshapeError
 from advshape.evaluation.curves import Counts
 from advshape.evaluation.intervals import check_confidence
-from advshape.prior import fit_prior
+from advshape.tables.prior import fit_prior
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -184,8 +184,7 @@ def extrapolate(
 def fit_rates(
     correct: Integers, judged: Integers, model: Model = "beta-binomial", start: RateModel | None = None
 ) -> RateModel:
-    """The model fitted to counts by maximum likelihood: `advshape.prior.fit_prior`, or its weak priors with a share
-    that is never solved.
+    """The model fitted to counts by maximum likelihood: `fit_prior`, or its weak priors with a share never solved.
 
     The share of prompts that are never solved has a Beta(1, 2) prior, so that it stays below 1 and tends to 0
     where the counts do not ask for it.

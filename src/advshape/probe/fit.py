@@ -11,7 +11,7 @@ from advshape.bernstein import FloatArray
 from advshape.catalogue import estimator
 from advshape.errors import AdvshapeError
 from advshape.probe.match import Match, compared, flat, tidy
-from advshape.table import AdvantageTable
+from advshape.tables.table import AdvantageTable
 
 __all__ = ["fitted"]
 

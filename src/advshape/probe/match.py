@@ -9,8 +9,8 @@ import numpy as np
 
 from advshape.bernstein import FloatArray
 from advshape.catalogue import estimator
-from advshape.surrogate import Sum, Surrogate, terms
-from advshape.table import AdvantageTable
+from advshape.objectives.surrogate import Sum, Surrogate, terms
+from advshape.tables.table import AdvantageTable
 
 __all__ = ["Match", "compared", "flat", "tidy"]
 

@@ -15,7 +15,7 @@ from advshape.errors import AdvshapeError
 from advshape.probe.fit import fitted
 from advshape.probe.match import Match, compared, flat
 from advshape.probe.mean import MeanAdvantages
-from advshape.table import AdvantageTable
+from advshape.tables.table import AdvantageTable
 
 __all__ = ["Match", "MeanMatch", "nearest", "nearest_mean", "nearest_weights"]
 

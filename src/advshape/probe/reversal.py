@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from advshape.bernstein import FloatArray
 from advshape.catalogue import estimator
 from advshape.errors import AdvshapeError
-from advshape.expression import Expression, parse
-from advshape.formulas import Formula, IntegratedSurrogate, closed_form, plug_in_table
+from advshape.objectives.expression import Expression, parse
+from advshape.objectives.integrated import Formula, IntegratedSurrogate, closed_form, plug_in_table
+from advshape.objectives.regularize import falling, warning
+from advshape.objectives.surrogate import AllOfK, PassAtK, Surrogate
 from advshape.probe.call import counts_text, immeasurable
 from advshape.probe.measure import Arrays, Finding, Measured, measure, staircase
 from advshape.probe.nearest import Match, MeanMatch, nearest, nearest_mean, nearest_weights
-from advshape.regularize import falling, warning
-from advshape.surrogate import AllOfK, PassAtK, Surrogate
-from advshape.table import AdvantageEstimator, AdvantageTable, FiniteSurrogate
+from advshape.tables.table import AdvantageEstimator, AdvantageTable, FiniteSurrogate
 
 __all__ = ["Finding", "Reversal", "reverse"]
 

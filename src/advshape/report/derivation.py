@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from advshape.analysis import Scale, scale_factor
+from advshape.catalogue.analysis import Scale, scale_factor
 from advshape.errors import AdvshapeError
+from advshape.objectives.surrogate import Surrogate
 from advshape.report.charts import SYMBOLS, Chart, chart
 from advshape.report.figures import COLOURS, MARKERS
 from advshape.report.render import render_template
-from advshape.surrogate import Surrogate
-from advshape.table import AdvantageEstimator, AdvantageTable
+from advshape.tables.table import AdvantageEstimator, AdvantageTable
 
 Floats = NDArray[np.float64]
 
@@ -68,7 +68,7 @@ def derivation(
 ) -> list[Panel]:
     """The four panels of an estimator at group size n: objective, slope, advantages by count, eta by count.
 
-    others: estimators drawn beside it, each table brought to `scale` as in `advshape.analysis.compare`. F is shown from
+    others: estimators drawn next to it, each table brought to `scale` as `analysis.compare` does. F is shown from
     F(0) = 0 where that is finite, as F_n is. The slope is drawn for 0.005 <= rho <= 0.995.
 
     >>> import advshape as adv

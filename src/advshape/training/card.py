@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from advshape.catalogue import ENTRIES
+from advshape.objectives.surrogate import Sum, Surrogate
 from advshape.report.render import CITATION
-from advshape.surrogate import Sum, Surrogate
 from advshape.training.objective import schedule_lines
 from advshape.training.outcome import change_sentence
 from advshape.training.plan import Plan

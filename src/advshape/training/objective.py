@@ -8,10 +8,10 @@ from typing import Any
 
 import advshape
 from advshape.catalogue import UnknownParameter
+from advshape.curriculum.prioritized import PrioritizedBatches
+from advshape.curriculum.read import read_schedule
+from advshape.curriculum.schedule import Schedule, Stage
 from advshape.errors import AdvshapeError
-from advshape.prioritized import PrioritizedBatches
-from advshape.schedule import Schedule, Stage
-from advshape.schedule_reader import read_schedule
 from advshape.training.recipe_keys import SAMPLING_KEYS, check_keys, meant
 
 STOCK_KEYS = ("trainer",)

@@ -12,8 +12,8 @@ from typing import Any
 
 import advshape
 from advshape.adapters.trl.options import KEPT_SHARE, objective_warnings, skipping_is_off
+from advshape.curriculum.schedule import Schedule
 from advshape.errors import AdvshapeError
-from advshape.schedule import Schedule
 from advshape.tasks import Task, load_task
 from advshape.training.budget import budget, read_model
 from advshape.training.models import ModelSource, check_model, find_model, lora_config

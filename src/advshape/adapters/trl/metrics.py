@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from advshape.layer_cake import Bounds
+from advshape.shaping.layer_cake import Bounds
 
 __all__ = ["binary_metrics", "judged_metrics", "real_metrics", "stacked_value"]
 

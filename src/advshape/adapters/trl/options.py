@@ -9,7 +9,7 @@ import numpy as np
 
 import advshape
 from advshape.errors import AdvshapeError
-from advshape.table import AdvantageEstimator, AdvantageTable
+from advshape.tables.table import AdvantageEstimator, AdvantageTable
 
 __all__ = ["KEPT_SHARE", "check_real", "objective_warnings", "skipping_is_off"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from advshape.errors import AdvshapeError
-from advshape.layer_cake import Bounds
+from advshape.shaping.layer_cake import Bounds
 
 __all__ = ["combine_rewards"]
 

@@ -15,11 +15,11 @@ import torch
 
 import advshape
 from advshape.adapters.trl.options import check_real
+from advshape.curriculum.history import PromptHistory
 from advshape.errors import AdvshapeError
-from advshape.history import PromptHistory
-from advshape.layer_cake import Bounds
-from advshape.surrogate import Surrogate
-from advshape.table import AdvantageEstimator, AdvantageTable
+from advshape.objectives.surrogate import Surrogate
+from advshape.shaping.layer_cake import Bounds
+from advshape.tables.table import AdvantageEstimator, AdvantageTable
 
 __all__ = ["TrainersRule", "advantages_per_rollout"]
 

@@ -13,9 +13,9 @@ from typing import Any, cast
 import numpy as np
 from trl.trainer.utils import RepeatSampler
 
+from advshape.curriculum.history import PromptHistory, priority
+from advshape.curriculum.prioritized import PrioritizedBatches
 from advshape.errors import AdvshapeError
-from advshape.history import PromptHistory, priority
-from advshape.prioritized import PrioritizedBatches
 
 __all__ = ["PrioritizedMixin", "PrioritizedSampler"]
 

@@ -12,10 +12,10 @@ from trl import GRPOTrainer
 from advshape.adapters.trl.sampler import PrioritizedMixin
 from advshape.adapters.trl.skip import SkipZeroAdvantages
 from advshape.adapters.trl.trainer import SurrogateGRPOTrainer, SurrogateMixin
+from advshape.curriculum.history import priority
+from advshape.curriculum.read import read_schedule
+from advshape.curriculum.schedule import Objective, Position, Schedule
 from advshape.errors import AdvshapeError
-from advshape.history import priority
-from advshape.schedule import Objective, Position, Schedule
-from advshape.schedule_reader import read_schedule
 
 __all__ = ["ScheduledGRPOTrainer", "ScheduledMixin"]
 

@@ -22,10 +22,10 @@ from advshape.adapters.trl.rewards import combine_rewards
 from advshape.adapters.trl.rule import TrainersRule, advantages_per_rollout
 from advshape.adapters.trl.skip import SkipZeroAdvantages
 from advshape.adapters.trl.state import CheckpointedState
+from advshape.curriculum.history import PromptHistory
 from advshape.errors import AdvshapeError
-from advshape.history import PromptHistory
-from advshape.layer_cake import Bounds
-from advshape.table import AdvantageEstimator, AdvantageTable
+from advshape.shaping.layer_cake import Bounds
+from advshape.tables.table import AdvantageEstimator, AdvantageTable
 
 __all__ = [
     "ObjectiveWarning",

@@ -14,7 +14,7 @@ import advshape
 from advshape.adapters.objective import Objective
 from advshape.adapters.trl.options import check_real
 from advshape.errors import AdvshapeError
-from advshape.table import AdvantageEstimator
+from advshape.tables.table import AdvantageEstimator
 
 __all__ = ["NAME", "examine", "flatten", "objective", "objective_warnings"]
 

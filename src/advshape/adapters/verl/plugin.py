@@ -23,7 +23,7 @@ from advshape.adapters.objective import Objective
 from advshape.adapters.verl.options import NAME, flatten, objective, objective_warnings
 from advshape.adapters.verl.sessions import rollouts_with_tokens, session_keys, sessions
 from advshape.errors import AdvshapeError
-from advshape.rewards import group_index
+from advshape.shaping.advantages import group_index
 
 __all__ = ["verl_advantages"]
 

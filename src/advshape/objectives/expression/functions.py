@@ -8,9 +8,9 @@ from fractions import Fraction
 from math import comb
 
 from advshape.errors import AdvshapeError
-from advshape.expression.domain import log, root
-from advshape.expression.polynomial import MAX_DEGREE, ONE, Polynomial, constant
-from advshape.expression.tree import HALF, Call, Node, add, call, mul, power, sub
+from advshape.objectives.expression.domain import log, root
+from advshape.objectives.expression.polynomial import MAX_DEGREE, ONE, Polynomial, constant
+from advshape.objectives.expression.tree import HALF, Call, Node, add, call, mul, power, sub
 
 __all__ = ["ALIASES", "CONSTANTS", "FUNCTIONS", "REFUSED", "Function", "whole"]
 

@@ -9,9 +9,22 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from advshape.expression.polynomial import ONE, RHO, WRONG, ZERO, Polynomial, constant
-from advshape.expression.powers import MOST_STEPS, linear_power, mirrored, powers
-from advshape.expression.tree import HALF, Add, Call, Mul, Node, Power, add, call, differentiate, mul, power, sub
+from advshape.objectives.expression.polynomial import ONE, RHO, WRONG, ZERO, Polynomial, constant
+from advshape.objectives.expression.powers import MOST_STEPS, linear_power, mirrored, powers
+from advshape.objectives.expression.tree import (
+    HALF,
+    Add,
+    Call,
+    Mul,
+    Node,
+    Power,
+    add,
+    call,
+    differentiate,
+    mul,
+    power,
+    sub,
+)
 
 __all__ = ["antiderivative"]
 
@@ -21,7 +34,7 @@ Parts = tuple[Polynomial, Fraction, Fraction, tuple[Node, ...]]
 def antiderivative(slope: Node) -> Node | None:
     """A tree F with dF/drho = slope, up to a constant; None where no rule serves.
 
-    >>> from advshape.expression.text import show
+    >>> from advshape.objectives.expression.text import show
     >>> show(antiderivative(mul(power(RHO, -HALF), power(WRONG, HALF))))    # sqrt((1 - rho)/rho): skew-R
     'arcsin(sqrt(rho)) + sqrt(rho)*sqrt(1 - rho)'
     >>> show(antiderivative(power(RHO, Fraction(-1))))
@@ -46,7 +59,7 @@ def antiderivative(slope: Node) -> Node | None:
 def spread(node: Node) -> Node:
     """The same function with roots and logarithms of products as products and sums; rho and 1 - rho are positive.
 
-    >>> from advshape.expression.text import show
+    >>> from advshape.objectives.expression.text import show
     >>> show(spread(power(mul(WRONG, power(RHO, Fraction(-1))), HALF)))   # sqrt((1 - rho)/rho)
     'sqrt(1 - rho)/sqrt(rho)'
     """

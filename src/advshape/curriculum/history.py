@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from advshape.bernstein import FloatArray
 from advshape.errors import AdvshapeError
-from advshape.prior import Beta
+from advshape.tables.prior import Beta
 
 __all__ = ["PromptHistory", "priority", "sampling_probabilities"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fractions import Fraction
 from math import comb
 
-from advshape.expression.polynomial import ONE, RHO, WRONG, ZERO, Polynomial, constant
-from advshape.expression.tree import HALF, Add, Call, Mul, Node, Power, add, call, mul, power, sub
+from advshape.objectives.expression.polynomial import ONE, RHO, WRONG, ZERO, Polynomial, constant
+from advshape.objectives.expression.tree import HALF, Add, Call, Mul, Node, Power, add, call, mul, power, sub
 
 __all__ = ["MOST_STEPS", "linear_power", "mirrored", "powers"]
 

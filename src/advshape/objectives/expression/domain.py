@@ -9,9 +9,9 @@ import numpy as np
 
 from advshape.bernstein import FloatArray
 from advshape.errors import AdvshapeError
-from advshape.expression import tree
-from advshape.expression.polynomial import ONE, Polynomial, constant
-from advshape.expression.text import show
+from advshape.objectives.expression import tree
+from advshape.objectives.expression.polynomial import ONE, Polynomial, constant
+from advshape.objectives.expression.text import show
 
 __all__ = ["check", "end_value", "log", "root"]
 

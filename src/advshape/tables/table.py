@@ -18,9 +18,9 @@ from numpy.typing import ArrayLike
 from advshape import bernstein
 from advshape.bernstein import FloatArray
 from advshape.errors import AdvshapeError
-from advshape.prior import Beta
-from advshape.surrogate import Algebra, Surrogate
-from advshape.surrogates import Rerolled
+from advshape.objectives.literature import Rerolled
+from advshape.objectives.surrogate import Algebra, Surrogate
+from advshape.tables.prior import Beta
 
 __all__ = ["AdvantageEstimator", "AdvantageTable", "FiniteSurrogate"]
 

@@ -19,11 +19,11 @@ from numpy.typing import ArrayLike
 from advshape.bernstein import FloatArray
 from advshape.catalogue import estimator as named
 from advshape.errors import AdvshapeError
-from advshape.prior import Beta
+from advshape.objectives.regularize import falling, warning
+from advshape.objectives.surrogate import Sum, Surrogate, non_polynomial_terms
 from advshape.probe.call import counts_text
-from advshape.regularize import falling, warning
-from advshape.surrogate import Sum, Surrogate, non_polynomial_terms
-from advshape.table import DEFAULT_PRIOR, AdvantageEstimator, AdvantageTable
+from advshape.tables.prior import Beta
+from advshape.tables.table import DEFAULT_PRIOR, AdvantageEstimator, AdvantageTable
 
 __all__ = [
     "Description",
@@ -269,8 +269,8 @@ def curves(table: AdvantageTable, target: Surrogate, rho: ArrayLike) -> dict[str
 def findings(estimator: AdvantageEstimator, n: int) -> list[str]:
     """What a user must know: where the objective falls, where right is worth less than wrong, an infinite pull.
 
-    >>> from advshape.forward import plug_in
-    >>> from advshape.surrogate import Entropy, Identity
+    >>> from advshape.tables.forward import plug_in
+    >>> from advshape.objectives.surrogate import Entropy, Identity
     >>> for line in findings(plug_in(Identity() + Entropy()), 8): print(line)
     no unbiased table exists for any n: the derivative of Entropy() is no polynomial in rho
     F falls for rho in (0.7311, 1): right answers are pushed down there; weaken the regulariser

@@ -15,7 +15,7 @@ import numpy as np
 
 from advshape.bernstein import FloatArray
 from advshape.errors import AdvshapeError
-from advshape.expression.polynomial import MAX_DEGREE, ONE, RHO, WRONG, ZERO, Polynomial, constant
+from advshape.objectives.expression.polynomial import MAX_DEGREE, ONE, RHO, WRONG, ZERO, Polynomial, constant
 
 __all__ = [
     "Add", "Call", "Mul", "Node", "Power", "add", "call", "differentiate", "evaluate", "mul", "power", "slope_of",

@@ -37,7 +37,7 @@ def layer_cake(xp: Any, data: Any, sizes: Any, weight: FloatArray, offset: Float
     or broken.
 
     >>> from advshape.catalogue import estimator
-    >>> from advshape.rewards import advantages
+    >>> from advshape.shaping.advantages import advantages
     >>> advantages([[0.0, 0.5, 2.0, 2.0]], estimator("rloo"), real="layer_cake").round(3)   # r - mean of the others
     array([[-1.5  , -0.833,  1.167,  1.167]])
     """

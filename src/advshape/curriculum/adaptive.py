@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from advshape.bernstein import FloatArray
 from advshape.catalogue import estimator
 from advshape.errors import AdvshapeError
-from advshape.rewards import advantages
-from advshape.table import AdvantageEstimator, AdvantageTable
+from advshape.shaping.advantages import advantages
+from advshape.tables.table import AdvantageEstimator, AdvantageTable
 
 __all__ = ["entropy_adaptive", "mixed_by_count"]
 

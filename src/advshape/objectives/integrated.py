@@ -12,12 +12,12 @@ from numpy.typing import ArrayLike
 
 from advshape.bernstein import FloatArray
 from advshape.errors import AdvshapeError
-from advshape.expression import Expression
-from advshape.expression.integrate import antiderivative
-from advshape.expression.polynomial import constant
-from advshape.expression.tree import add, sub
-from advshape.surrogate import Algebra, _rho
-from advshape.table import AdvantageTable
+from advshape.objectives.expression import Expression
+from advshape.objectives.expression.integrate import antiderivative
+from advshape.objectives.expression.polynomial import constant
+from advshape.objectives.expression.tree import add, sub
+from advshape.objectives.surrogate import Algebra, _rho
+from advshape.tables.table import AdvantageTable
 
 __all__ = ["Formula", "IntegratedSurrogate", "closed_form", "plug_in_table"]
 
@@ -184,7 +184,7 @@ def closed_form(positive: Expression, negative: Expression) -> Expression | None
 
     Elementary, or with a named incomplete beta function; checked against F' on (0, 1) before it is returned.
 
-    >>> from advshape.expression import parse
+    >>> from advshape.objectives.expression import parse
     >>> closed_form(parse("sqrt((1-rho)/rho)"), parse("-sqrt(rho/(1-rho))"))
     2*arcsin(sqrt(rho))
     >>> closed_form(parse("exp(2*rho)/(1+rho)"), parse("0")) is None    # no elementary antiderivative

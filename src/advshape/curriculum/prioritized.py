@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from advshape.bernstein import FloatArray
+from advshape.curriculum.history import sampling_probabilities
 from advshape.errors import AdvshapeError
-from advshape.history import sampling_probabilities
 
 __all__ = ["PrioritizedBatches"]
 

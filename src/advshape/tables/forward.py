@@ -8,9 +8,9 @@ import numpy as np
 
 from advshape.bernstein import FloatArray, basis
 from advshape.errors import AdvshapeError
-from advshape.prior import Beta
-from advshape.surrogate import Surrogate, non_polynomial_terms
-from advshape.table import DEFAULT_PRIOR, AdvantageEstimator, AdvantageTable
+from advshape.objectives.surrogate import Surrogate, non_polynomial_terms
+from advshape.tables.prior import Beta
+from advshape.tables.table import DEFAULT_PRIOR, AdvantageEstimator, AdvantageTable
 
 __all__ = ["minimum_mse", "plug_in", "unbiased"]
 
@@ -25,7 +25,7 @@ def plug_in(surrogate: Surrogate) -> AdvantageEstimator:
     Biased; silent at c = 0 and c = n; works for every surrogate that is smooth inside (0, 1).
     arXiv:2510.23049 (forward engineering).
 
-    >>> from advshape.surrogate import GRPO
+    >>> from advshape.objectives.surrogate import GRPO
     >>> plug_in(GRPO()).table(4).positive.round(4)
     array([0.    , 1.7321, 1.    , 0.5774, 0.    ])
     """
@@ -46,7 +46,7 @@ def unbiased(surrogate: Surrogate, baseline: Baseline = "leave_one_out") -> Adva
     a Beta prior: the posterior mean of the others, minimum variance under the isotropic-score model.
     Raises AdvshapeError, naming the term, where no unbiased table exists. Theory: Davis & Recht, arXiv:2510.13651.
 
-    >>> from advshape.surrogate import PassAtK
+    >>> from advshape.objectives.surrogate import PassAtK
     >>> unbiased(PassAtK(2), "centered").table(4).positive.round(4)
     array([0.    , 2.    , 0.6667, 0.    , 0.    ])
     """
@@ -96,7 +96,7 @@ def minimum_mse(
     nonnegative: forbid weights that push right answers down. Under the isotropic-score model (theory: ridge
     regression in the Bernstein basis).
 
-    >>> from advshape.surrogate import PassAtK
+    >>> from advshape.objectives.surrogate import PassAtK
     >>> minimum_mse(PassAtK(8), signal=64, nonnegative=False, prior=Beta(0.5, 1.0)).table(2).weight.round(3)
     array([ 1.744, -0.946])
     """

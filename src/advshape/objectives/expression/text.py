@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from advshape.expression.polynomial import ONE, Polynomial
-from advshape.expression.tree import HALF, Add, Call, Mul, Node, Power
+from advshape.objectives.expression.polynomial import ONE, Polynomial
+from advshape.objectives.expression.tree import HALF, Add, Call, Mul, Node, Power
 
 __all__ = ["is_sum", "show"]
 
@@ -23,7 +23,7 @@ def is_sum(text: str) -> bool:
 def show(node: Node) -> str:
     """The formula of a tree.
 
-    >>> from advshape.expression.polynomial import constant
+    >>> from advshape.objectives.expression.polynomial import constant
     >>> show((ONE - Polynomial((1, 0)) ** 8) * constant(Fraction(1, 2)))
     '0.5 - 0.5*(1 - rho)**8'
     """

@@ -18,10 +18,10 @@ from fractions import Fraction
 from typing import NoReturn
 
 from advshape.errors import AdvshapeError
-from advshape.expression.domain import log, root
-from advshape.expression.functions import ALIASES, CONSTANTS, FUNCTIONS, REFUSED
-from advshape.expression.polynomial import RHO, Polynomial, constant
-from advshape.expression.tree import Node, add, call, mul, power
+from advshape.objectives.expression.domain import log, root
+from advshape.objectives.expression.functions import ALIASES, CONSTANTS, FUNCTIONS, REFUSED
+from advshape.objectives.expression.polynomial import RHO, Polynomial, constant
+from advshape.objectives.expression.tree import Node, add, call, mul, power
 
 __all__ = ["MAX_DEPTH", "MAX_LENGTH", "NAME", "read"]
 

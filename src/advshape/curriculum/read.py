@@ -8,8 +8,8 @@ from itertools import pairwise
 from typing import Any
 
 from advshape.catalogue import nearest
+from advshape.curriculum.schedule import COMPARE, MEASURED, OVER, SHAPES, Ramp, Rule, Schedule, Stage, Until
 from advshape.errors import AdvshapeError
-from advshape.schedule import COMPARE, MEASURED, OVER, SHAPES, Ramp, Rule, Schedule, Stage, Until
 
 __all__ = ["read_schedule"]
 

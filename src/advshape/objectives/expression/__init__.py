@@ -15,12 +15,12 @@ from numpy.typing import ArrayLike
 
 from advshape.bernstein import FloatArray
 from advshape.errors import AdvshapeError
-from advshape.expression import text, tree
-from advshape.expression.domain import check, end_value
-from advshape.expression.functions import ALIASES, CONSTANTS, FUNCTIONS, REFUSED
-from advshape.expression.polynomial import Polynomial
-from advshape.expression.syntax import NAME, read
-from advshape.surrogate import Sum, Surrogate, _rho
+from advshape.objectives.expression import text, tree
+from advshape.objectives.expression.domain import check, end_value
+from advshape.objectives.expression.functions import ALIASES, CONSTANTS, FUNCTIONS, REFUSED
+from advshape.objectives.expression.polynomial import Polynomial
+from advshape.objectives.expression.syntax import NAME, read
+from advshape.objectives.surrogate import Sum, Surrogate, _rho
 
 __all__ = ["Expression", "parse"]
 

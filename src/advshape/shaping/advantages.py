@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from advshape.errors import AdvshapeError
-from advshape.layer_cake import Bounds, layer_cake, narrowed
-from advshape.prior import Beta
-from advshape.table import AdvantageEstimator, AdvantageTable
+from advshape.shaping.layer_cake import Bounds, layer_cake, narrowed
+from advshape.tables.prior import Beta
+from advshape.tables.table import AdvantageEstimator, AdvantageTable
 
 __all__ = ["Rule", "advantages", "group_index"]
 

@@ -1,0 +1,1 @@
+"""Which objective and which prompts, when? History, prioritised sampling, schedules, adaptive rules."""

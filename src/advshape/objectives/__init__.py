@@ -1,0 +1,1 @@
+"""What do I want to maximise? Surrogate rewards F(rho): the protocol, the literature, formulas, regularisation."""
