@@ -11,7 +11,7 @@ import advshape
 
 PACKAGE = Path(advshape.__file__).parent
 ORDER = [  # a room may import the rooms before it
-    *("errors", "bernstein", "passk", "objectives", "tables", "catalogue", "curriculum", "shaping", "probe"),
+    *("errors", "bernstein", "passk", "objectives", "tables", "catalogue", "shaping", "curriculum", "probe"),
     *("tasks", "adapters", "audit", "evaluation", "report", "training", "doctor", "cli"),
 ]
 NO_ROOMS = {"__init__", "__main__"}  # the face and the command

@@ -17,9 +17,8 @@ from advshape.objectives.expression.integrate import antiderivative
 from advshape.objectives.expression.polynomial import constant
 from advshape.objectives.expression.tree import add, sub
 from advshape.objectives.surrogate import Algebra, _rho
-from advshape.tables.table import AdvantageTable
 
-__all__ = ["Formula", "IntegratedSurrogate", "closed_form", "plug_in_table"]
+__all__ = ["Formula", "IntegratedSurrogate", "closed_form"]
 
 Formula = Callable[[FloatArray], FloatArray | float]
 _LEFT, _RIGHT = 600, 36  # in logit rho: doubles end near rho = 1e-300 and at 1 - rho = 1e-16
@@ -208,11 +207,3 @@ def _tidy(value: float) -> Fraction:
     """The short fraction that a double stands for, if there is one within rounding."""
     short = Fraction(value).limit_denominator(10_000)
     return short if abs(float(short) - value) <= 1e-14 * max(1.0, abs(value)) else Fraction(value)
-
-
-def plug_in_table(positive: Formula, negative: Formula, n: int) -> AdvantageTable:
-    """The formulas at rho_hat = c/n in mixed groups, silent at c = 0 and c = n."""
-    rho = np.arange(1, n) / n
-    with np.errstate(all="ignore"):
-        right, wrong = (np.asarray(f(rho), np.float64) + np.zeros(n - 1) for f in (positive, negative))
-    return AdvantageTable(np.r_[0.0, right, 0.0], np.r_[0.0, wrong, 0.0])

@@ -8,13 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from advshape.bernstein import FloatArray
 from advshape.errors import AdvshapeError
 
-__all__ = ["Arrays", "Caller", "Finding", "Refused", "caller_of", "counts_text", "immeasurable", "rows_of", "short",
-           "staircase"]  # fmt: skip
+__all__ = ["Arrays", "Caller", "Finding", "Refused", "caller_of", "immeasurable", "rows_of", "short", "staircase"]
 
 Arrays = Literal["auto", "numpy", "torch"]
 _PRECISION = {"float64": 1e-9, "float32": 1e-6, "float16": 2.5e-4, "bfloat16": 1e-3}  # ten times it: 5 roundings
@@ -127,14 +125,6 @@ def caller_of(function: Callable[[Any], Any], n: int, arrays: Arrays) -> Caller:
         f"the function took no batch of 0/1 rewards of shape (groups, {n}) [{'; '.join(dict.fromkeys(errors))[:600]}]; "
         "it must return one advantage per rollout, in the same shape"
     )
-
-
-def counts_text(counts: NDArray[np.integer[Any]]) -> str:
-    """Rising counts in words: 0, 1, 2 as 0-2, and no more than 8 of them one by one."""
-    first, last = int(counts[0]), int(counts[-1])
-    if len(counts) > 2 and last - first == len(counts) - 1:
-        return f"{first}-{last}"
-    return ", ".join(str(int(c)) for c in counts[:8]) + (", ..." if len(counts) > 8 else "")
 
 
 def immeasurable(advantages: FloatArray) -> Finding | None:

@@ -8,11 +8,12 @@ import numpy as np
 
 from advshape.bernstein import FloatArray, basis
 from advshape.errors import AdvshapeError
+from advshape.objectives.integrated import Formula
 from advshape.objectives.surrogate import Surrogate, non_polynomial_terms
 from advshape.tables.prior import Beta
 from advshape.tables.table import DEFAULT_PRIOR, AdvantageEstimator, AdvantageTable
 
-__all__ = ["minimum_mse", "plug_in", "unbiased"]
+__all__ = ["minimum_mse", "plug_in", "plug_in_table", "unbiased"]
 
 _LARGEST_SOLVED = 1024  # an n x n problem with n conditions: the time grows with the cube of n
 
@@ -143,3 +144,11 @@ def _leave_two_out(b: FloatArray) -> AdvantageTable:
     n = len(b) + 1
     c = np.arange(1, n)
     return AdvantageTable(np.r_[0.0, b * (n - c) / (n - 1), 0.0], np.r_[0.0, -b * c / (n - 1), 0.0])
+
+
+def plug_in_table(positive: Formula, negative: Formula, n: int) -> AdvantageTable:
+    """The formulas at rho_hat = c/n in mixed groups, silent at c = 0 and c = n."""
+    rho = np.arange(1, n) / n
+    with np.errstate(all="ignore"):
+        right, wrong = (np.asarray(f(rho), np.float64) + np.zeros(n - 1) for f in (positive, negative))
+    return AdvantageTable(np.r_[0.0, right, 0.0], np.r_[0.0, wrong, 0.0])

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from advshape import bernstein
 from advshape.bernstein import FloatArray
@@ -22,7 +22,7 @@ from advshape.objectives.literature import Rerolled
 from advshape.objectives.surrogate import Algebra, Surrogate
 from advshape.tables.prior import Beta
 
-__all__ = ["AdvantageEstimator", "AdvantageTable", "FiniteSurrogate"]
+__all__ = ["AdvantageEstimator", "AdvantageTable", "FiniteSurrogate", "counts_text"]
 
 DEFAULT_PRIOR = Beta(0.5, 1.0)
 
@@ -299,3 +299,11 @@ class AdvantageEstimator:
         """The same objective with the posterior-mean baseline; see AdvantageTable.with_baseline. No longer random."""
         build, name = self.build, f"{self.name} with {prior!r} baseline"
         return replace(self, name=name, build=lambda n: build(n).with_baseline(prior), draw=None)
+
+
+def counts_text(counts: NDArray[np.integer[Any]]) -> str:
+    """Rising counts in words: 0, 1, 2 as 0-2, and no more than 8 of them one by one."""
+    first, last = int(counts[0]), int(counts[-1])
+    if len(counts) > 2 and last - first == len(counts) - 1:
+        return f"{first}-{last}"
+    return ", ".join(str(int(c)) for c in counts[:8]) + (", ..." if len(counts) > 8 else "")
