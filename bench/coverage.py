@@ -26,7 +26,7 @@ import numpy as np
 from scipy.special import betaln, expit, logit
 from scipy.stats import binom
 
-from advshape.evaluation.intervals import (
+from advshape.evaluation.stats.intervals import (
     difference_interval,
     mean_interval,
     simultaneous_confidence,

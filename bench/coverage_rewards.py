@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.stats import bootstrap
 
-from advshape.evaluation.intervals import mean_interval, t_quantile
+from advshape.evaluation.stats.intervals import mean_interval, t_quantile
 
 Ends = tuple[float, float]
 N = 8

@@ -24,14 +24,14 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 
-from advshape.evaluation.crossing import crossing
-from advshape.evaluation.curves import Counts
-from advshape.evaluation.difference import Options, unpaired
-from advshape.evaluation.extrapolate import RateModel
-from advshape.evaluation.plan import make_plan
-from advshape.evaluation.power import SimulatedPower, alternative
-from advshape.evaluation.runs import Run
-from advshape.evaluation.significance import sign_flip_test
+from advshape.evaluation.results.difference import Options, unpaired
+from advshape.evaluation.results.runs import Run
+from advshape.evaluation.stats.crossing import crossing
+from advshape.evaluation.stats.curves import Counts
+from advshape.evaluation.stats.extrapolate import RateModel
+from advshape.evaluation.stats.power import SimulatedPower, alternative
+from advshape.evaluation.stats.sample_size import make_plan
+from advshape.evaluation.stats.significance import sign_flip_test
 from advshape.passk import pass_at_k
 
 RATES = {

@@ -162,7 +162,7 @@ def _table(curves: dict) -> list[str]:
 
 def _seed_table(recorded: dict) -> list[str]:
     """Single seeds at temperature 1; change of pass@64 from the base, paired over puzzles; Student's t over seeds."""
-    from advshape.evaluation.curves import paired_difference
+    from advshape.evaluation.stats.curves import paired_difference
 
     lines = [*SEED_NOTE, "", "| | seed | pass@1 | pass@8 | pass@64 | change of pass@64 |", "|---|---|---|---|---|---|"]
     base = recorded[LABELS["base"]][1.0][0]
@@ -251,7 +251,7 @@ LABELS = {"base": "base", "trl_grpo": "GRPO (stock TRL)", "maxrl": "MaxRL", "pas
 
 
 def _counts(right: list[int], n: int):
-    from advshape.evaluation.curves import Counts
+    from advshape.evaluation.stats.curves import Counts
 
     return Counts.of([str(i) for i in range(len(right))], correct=right, judged=[n] * len(right))
 
@@ -262,8 +262,8 @@ def _mean_curve(seeds: list):
 
     import numpy as np
 
-    from advshape.evaluation.curves import pass_curve
-    from advshape.evaluation.intervals import mean_interval
+    from advshape.evaluation.stats.curves import pass_curve
+    from advshape.evaluation.stats.intervals import mean_interval
     from advshape.passk import pass_at_k
 
     first = pass_curve(seeds[0])

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from advshape.evaluation.compare import compare
-from advshape.evaluation.curves import Counts, paired_difference
-from advshape.evaluation.log import Rollout, RolloutLog, read_rollouts
-from advshape.evaluation.runs import Run
+from advshape.evaluation.logs.rollout_log import Rollout, RolloutLog, read_rollouts
+from advshape.evaluation.results.compare import compare
+from advshape.evaluation.results.runs import Run
+from advshape.evaluation.stats.curves import Counts, paired_difference
 
 HOSTILE = [
     "<script>window.hacked = 1</script>",

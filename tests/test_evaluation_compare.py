@@ -11,13 +11,13 @@ from scipy.stats import binomtest, permutation_test
 
 from advshape.cli import main
 from advshape.errors import AdvshapeError
-from advshape.evaluation.changes import changes
-from advshape.evaluation.compare import compare
-from advshape.evaluation.crossing import crossing
-from advshape.evaluation.curves import Counts
-from advshape.evaluation.log import Rollout, RolloutLog
-from advshape.evaluation.runs import Run, load_runs
-from advshape.evaluation.significance import holm, label_permutation_test, sign_flip_test
+from advshape.evaluation.logs.rollout_log import Rollout, RolloutLog
+from advshape.evaluation.results.compare import compare
+from advshape.evaluation.results.runs import Run, load_runs
+from advshape.evaluation.stats.changes import changes
+from advshape.evaluation.stats.crossing import crossing
+from advshape.evaluation.stats.curves import Counts
+from advshape.evaluation.stats.significance import holm, label_permutation_test, sign_flip_test
 from advshape.passk import pass_at_k
 
 
@@ -80,7 +80,7 @@ def test_clusters_flip_together():
 def test_memory_blocks_change_no_result(monkeypatch):
     differences = np.random.default_rng(0).normal(0.2, 1, (50, 3))
     whole = sign_flip_test(differences, permutations=5000)
-    monkeypatch.setattr("advshape.evaluation.significance.BLOCK", 50 * 10)
+    monkeypatch.setattr("advshape.evaluation.stats.significance.BLOCK", 50 * 10)
     assert sign_flip_test(differences, permutations=5000) == pytest.approx(whole, abs=0.03)
 
 
@@ -142,7 +142,7 @@ def test_blocks_of_resamples_change_no_crossing(monkeypatch):
     both = [counts([16, 0] * 40, 16), counts(rng.binomial(16, 0.2, 80), 16)]
     whole = crossing(*both, resamples=300)
     assert whole is not None
-    monkeypatch.setattr("advshape.evaluation.crossing.BLOCK", 100)
+    monkeypatch.setattr("advshape.evaluation.stats.crossing.BLOCK", 100)
     assert crossing(*both, resamples=300) == whole
 
 

@@ -9,9 +9,9 @@ from scipy.special import xlogy
 from scipy.stats import binom, binomtest
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.curves import Counts, PassCurve, paired_difference, pass_bounds, pass_curve
-from advshape.evaluation.intervals import difference_interval, mean_interval, t_quantile
-from advshape.evaluation.log import Rollout
+from advshape.evaluation.logs.rollout_log import Rollout
+from advshape.evaluation.stats.curves import Counts, PassCurve, paired_difference, pass_bounds, pass_curve
+from advshape.evaluation.stats.intervals import difference_interval, mean_interval, t_quantile
 
 
 def counts(correct, judged, **more):

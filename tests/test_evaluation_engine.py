@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation import collect
-from advshape.evaluation.answers import REFUSED
-from advshape.evaluation.engine import Completion, Identity, SamplingSettings, judged
-from advshape.evaluation.evaluate import evaluate
-from advshape.evaluation.runs import load_runs
-from advshape.evaluation.verifier import verifier_sources, verifier_version
+from advshape.evaluation.results.runs import load_runs
+from advshape.evaluation.sampling import collect
+from advshape.evaluation.sampling.answers import REFUSED
+from advshape.evaluation.sampling.engine import Completion, Identity, SamplingSettings, judged
+from advshape.evaluation.sampling.evaluate import evaluate
+from advshape.evaluation.sampling.verifier import verifier_sources, verifier_version
 from advshape.tasks import Problem, Verdict
 from advshape.tasks.judging import guarded, judge_all
 

@@ -8,8 +8,8 @@ from scipy.stats import beta as beta_distribution
 from scipy.stats import betabinom
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.curves import Counts
-from advshape.evaluation.extrapolate import RateModel, _goodness, _loss, extrapolate, fit_rates
+from advshape.evaluation.stats.curves import Counts
+from advshape.evaluation.stats.extrapolate import RateModel, _goodness, _loss, extrapolate, fit_rates
 from advshape.tables.prior import fit_prior
 
 BETA, ZERO = "beta-binomial", "zero-inflated beta-binomial"

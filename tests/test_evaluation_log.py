@@ -10,7 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.log import BLOCK, FAR, KeySet, Rollout, RolloutLog, read_rollouts, read_settings, settings_hash
+from advshape.evaluation.logs.rollout_log import (
+    BLOCK,
+    FAR,
+    KeySet,
+    Rollout,
+    RolloutLog,
+    read_rollouts,
+    read_settings,
+    settings_hash,
+)
 
 ROLLOUTS = [
     Rollout("a", 0, "1 2=3:", "1+2", "right", tokens=4, settings="s"),

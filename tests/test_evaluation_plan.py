@@ -8,11 +8,11 @@ from scipy.special import expit, logit
 
 from advshape.cli import main
 from advshape.errors import AdvshapeError
-from advshape.evaluation.curves import Counts
-from advshape.evaluation.extrapolate import RateModel
-from advshape.evaluation.plan import make_plan
-from advshape.evaluation.power import SimulatedPower, alternative, fit_change, power
-from advshape.evaluation.significance import sign_flip_test
+from advshape.evaluation.stats.curves import Counts
+from advshape.evaluation.stats.extrapolate import RateModel
+from advshape.evaluation.stats.power import SimulatedPower, alternative, fit_change, power
+from advshape.evaluation.stats.sample_size import make_plan
+from advshape.evaluation.stats.significance import sign_flip_test
 from advshape.passk import pass_at_k
 
 RATES = RateModel(0.4, 0.8, 0.2)

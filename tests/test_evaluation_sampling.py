@@ -10,10 +10,16 @@ import pytest
 from scipy.special import chdtrc
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.curves import Counts, pass_curve
-from advshape.evaluation.evaluate import evaluate, evaluate_temperatures
-from advshape.evaluation.log import read_rollouts, read_settings
-from advshape.evaluation.sampling import SamplingSettings, encode_prompts, fingerprint, load_model, sample_rollouts
+from advshape.evaluation.logs.rollout_log import read_rollouts, read_settings
+from advshape.evaluation.sampling.evaluate import evaluate, evaluate_temperatures
+from advshape.evaluation.sampling.local import (
+    SamplingSettings,
+    encode_prompts,
+    fingerprint,
+    load_model,
+    sample_rollouts,
+)
+from advshape.evaluation.stats.curves import Counts, pass_curve
 from advshape.tasks import Problem, Verdict, load_task
 
 torch = pytest.importorskip("torch")

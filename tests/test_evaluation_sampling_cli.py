@@ -19,7 +19,7 @@ from importlib.metadata import version
 import pytest
 
 from advshape.cli import main
-from advshape.evaluation.log import read_rollouts, read_settings
+from advshape.evaluation.logs.rollout_log import read_rollouts, read_settings
 
 if any(importlib.util.find_spec(name) is None for name in ("torch", "transformers", "tqdm")):
     pytest.skip("sampling needs torch and transformers", allow_module_level=True)
@@ -27,7 +27,7 @@ if any(importlib.util.find_spec(name) is None for name in ("torch", "transformer
 FORKS = textwrap.dedent("""
     import json, os, resource, sys
     import torch
-    import advshape.evaluation.evaluate, advshape.tasks.countdown, advshape.training.plan
+    import advshape.evaluation.sampling.evaluate, advshape.tasks.countdown, advshape.training.plan
     from advshape.cli import main
     from advshape.training.models import find_model, load_model
 

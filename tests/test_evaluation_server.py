@@ -20,11 +20,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.answers import read_completions, read_models
-from advshape.evaluation.engine import SamplingFailed
-from advshape.evaluation.evaluate import evaluate, evaluate_temperatures
-from advshape.evaluation.log import read_rollouts
-from advshape.evaluation.server import Server
+from advshape.evaluation.logs.rollout_log import read_rollouts
+from advshape.evaluation.sampling.answers import read_completions, read_models
+from advshape.evaluation.sampling.engine import SamplingFailed
+from advshape.evaluation.sampling.evaluate import evaluate, evaluate_temperatures
+from advshape.evaluation.sampling.server import Server
 from advshape.tasks import Problem, Verdict
 
 pytest.importorskip("httpx2")

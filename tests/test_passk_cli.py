@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from advshape.cli import main
-from advshape.evaluation.log import Rollout, RolloutLog, read_rollouts
+from advshape.evaluation.logs.rollout_log import Rollout, RolloutLog, read_rollouts
 
 LOGS = Path(__file__).parent / "data" / "logs"
 HUMAN_EVAL = LOGS / "human_eval_samples.jsonl_results.jsonl"

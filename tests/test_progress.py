@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tqdm import tqdm
 
-from advshape.evaluation.bars import bar_options
+from advshape.evaluation.sampling.bars import bar_options
 from advshape.training.parts import batch_metrics
 from advshape.training.progress import pace, progress_line
 

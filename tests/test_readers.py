@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.log import Rollout, RolloutLog
+from advshape.evaluation.logs.rollout_log import Rollout, RolloutLog
 from advshape.evaluation.readers import Options, detect, read_log, read_logs
 
 LOGS = Path(__file__).parent / "data" / "logs"

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.log import Rollout
-from advshape.evaluation.log_results import log_result
+from advshape.evaluation.logs.rollout_log import Rollout
 from advshape.evaluation.readers import Options, read_log, read_logs
+from advshape.evaluation.results.log_results import log_result
 
 VERL = [
     {"input": f"q{i}", "output": "o", "gts": "g", "score": float((i + j) % 2), "step": 1, "uid": f"u{i}_{j}_0"}

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.log import Rollout
+from advshape.evaluation.logs.rollout_log import Rollout
 from advshape.evaluation.readers import read_log
 
 LOGS = Path(__file__).parent / "data" / "logs"

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.curves import Counts, pass_curve
+from advshape.evaluation.stats.curves import Counts, pass_curve
 from advshape.report import render as render_module
 from advshape.report import rollouts as rollouts_module
 from advshape.report import write_report

@@ -14,10 +14,10 @@ import pytest
 
 from advshape.cli import main
 from advshape.errors import AdvshapeError
-from advshape.evaluation.compare import compare
 from advshape.evaluation.readers import Options
 from advshape.evaluation.readers.base import prompt_name
-from advshape.evaluation.runs import load_runs
+from advshape.evaluation.results.compare import compare
+from advshape.evaluation.results.runs import load_runs
 from advshape.report import write_comparison
 from advshape.report.comparison import comparison_data, printed_problems
 from advshape.report.comparison_page import comparison_charts, render_comparison, repeat_command

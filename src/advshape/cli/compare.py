@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from advshape.cli.log_options import add_reading, reading
 
 if TYPE_CHECKING:
-    from advshape.evaluation.changes import Change
-    from advshape.evaluation.compare import Comparison
-    from advshape.evaluation.crossing import Crossing
-    from advshape.evaluation.difference import ClusterOf, Difference
-    from advshape.evaluation.runs import Run
+    from advshape.evaluation.results.compare import Comparison
+    from advshape.evaluation.results.difference import ClusterOf, Difference
+    from advshape.evaluation.results.runs import Run
+    from advshape.evaluation.stats.changes import Change
+    from advshape.evaluation.stats.crossing import Crossing
 
 __all__ = ["add", "comparison_text"]
 
@@ -69,8 +69,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> Comparison:
-    from advshape.evaluation.compare import compare
-    from advshape.evaluation.runs import load_runs
+    from advshape.evaluation.results.compare import compare
+    from advshape.evaluation.results.runs import load_runs
 
     loaded = load_runs([*options.runs, *options.yardsticks], reading(options))
     count = len(options.runs)

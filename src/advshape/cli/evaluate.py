@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from advshape.evaluation.evaluate import Evaluation
+    from advshape.evaluation.sampling.evaluate import Evaluation
 
 __all__ = ["add", "text"]
 
@@ -66,7 +66,7 @@ def _add_server(group: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Sample what is missing, print the numbers."""
-    from advshape.evaluation.engine import SamplingFailed
+    from advshape.evaluation.sampling.engine import SamplingFailed
 
     _check(options)
     try:
@@ -91,8 +91,8 @@ def run(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> None:
     """What can be refused before a model is loaded or a server asked."""
     from advshape.errors import AdvshapeError
-    from advshape.evaluation.engine import SamplingSettings, check_rollouts
-    from advshape.evaluation.evaluate import check_request
+    from advshape.evaluation.sampling.engine import SamplingSettings, check_rollouts
+    from advshape.evaluation.sampling.evaluate import check_request
 
     limit = 1 if options.max_new_tokens is None else options.max_new_tokens
     for temperature in options.temperature:
@@ -107,7 +107,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _evaluated(options: argparse.Namespace) -> tuple[list[Evaluation], tuple[Path, Path]]:
-    from advshape.evaluation.evaluate import evaluate, evaluate_temperatures, evaluation_paths
+    from advshape.evaluation.sampling.evaluate import evaluate, evaluate_temperatures, evaluation_paths
     from advshape.training.plan import make_task
     from advshape.training.recipe import parse_assignments
 
@@ -149,7 +149,7 @@ SERVER_OPTIONS = ("model_name", "chat", "api_key_variable", "concurrency", "per_
 def _server(options: argparse.Namespace) -> tuple[Any, None, str]:
     """(engine, None, name of its model); asks the server for its models."""
     from advshape.errors import AdvshapeError
-    from advshape.evaluation.server import ServedModel, Server
+    from advshape.evaluation.sampling.server import ServedModel, Server
 
     if options.model:
         raise AdvshapeError(f"give either MODEL ({options.model}) or --server; a server's model is --model-name NAME")
@@ -166,7 +166,7 @@ def _limit(options: argparse.Namespace, model: Any) -> int:
 
 
 def _several(results: Sequence[Evaluation]) -> dict[str, Any]:
-    from advshape.evaluation.evaluate import frontier
+    from advshape.evaluation.sampling.evaluate import frontier
 
     return {"temperatures": [result.to_json() for result in results], "frontier": frontier(results)}
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from advshape.cli.passk_text import labels, report
 
 if TYPE_CHECKING:
-    from advshape.evaluation.log_results import LogResult
     from advshape.evaluation.readers import Options
+    from advshape.evaluation.results.log_results import LogResult
 
 EPILOG = """\
 Formats, told from the content: advshape's own log, TRL completions (.parquet), verl rollout and validation dumps,
@@ -66,10 +66,10 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Read, compute, print, and write the files that were asked for."""
-    from advshape.evaluation.intervals import check_confidence
-    from advshape.evaluation.log_results import log_result
     from advshape.evaluation.readers import read_logs
-    from advshape.evaluation.runs import find_logs
+    from advshape.evaluation.results.log_results import log_result
+    from advshape.evaluation.results.runs import find_logs
+    from advshape.evaluation.stats.intervals import check_confidence
 
     check_confidence(options.confidence)
     _check(options)
@@ -159,7 +159,7 @@ def _attempts(text: str) -> list[int]:
 
 
 def _measures(text: str) -> tuple[str, ...]:
-    from advshape.evaluation.measures import MEASURES
+    from advshape.evaluation.results.measures import MEASURES
 
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     unknown = [name for name in names if name not in MEASURES]

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from advshape.evaluation.log_results import LogResult
     from advshape.evaluation.readers import CountedLog
+    from advshape.evaluation.results.log_results import LogResult
 
 __all__ = ["labels", "report"]
 
@@ -132,7 +132,7 @@ def labels(results: Sequence[LogResult]) -> list[str]:
 
 def _tail(result: LogResult) -> list[str]:
     """Other tools' figures, what was left out, and notes."""
-    from advshape.evaluation.measures import MEASURES
+    from advshape.evaluation.results.measures import MEASURES
 
     log, curve = result.log, result.curve
     lines = []
@@ -159,7 +159,7 @@ def _tail(result: LogResult) -> list[str]:
 
 
 def _symbol(measure: str) -> str:
-    from advshape.evaluation.measures import MEASURES
+    from advshape.evaluation.results.measures import MEASURES
 
     return MEASURES[measure][0]
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from advshape.cli.log_options import add_reading, reading
 
 if TYPE_CHECKING:
-    from advshape.evaluation.extrapolate import RateModel
-    from advshape.evaluation.plan import Plan, PlanRow
     from advshape.evaluation.readers import Options
+    from advshape.evaluation.stats.extrapolate import RateModel
+    from advshape.evaluation.stats.sample_size import Plan, PlanRow
 
 __all__ = ["add", "plan_text"]
 
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     import json
 
     from advshape.errors import AdvshapeError
-    from advshape.evaluation.plan import make_plan
+    from advshape.evaluation.stats.sample_size import make_plan
 
     if (options.logs is None) == (options.prior is None):
         raise AdvshapeError("give either --from LOG, which measures the success rates, or --prior A,B")
@@ -76,9 +76,9 @@ def run(options: argparse.Namespace) -> int:
 def _measured(logs: list[str], how: Options, spread: float | None) -> tuple[RateModel, float | None, int, list[str]]:
     """Rates fitted to the first log, the spread between both, the first one's prompts, and what to say."""
     from advshape.errors import AdvshapeError
-    from advshape.evaluation.extrapolate import extrapolate
-    from advshape.evaluation.power import fit_change
-    from advshape.evaluation.runs import load_runs
+    from advshape.evaluation.results.runs import load_runs
+    from advshape.evaluation.stats.extrapolate import extrapolate
+    from advshape.evaluation.stats.power import fit_change
 
     if len(logs) > 2:
         raise AdvshapeError(f"--from takes one log, or two on the same prompts, got {len(logs)}")
@@ -113,7 +113,7 @@ def _same_prompts(first: Any, second: Any) -> tuple[Any, Any]:
 
 def _prior(text: str) -> RateModel:
     from advshape.errors import AdvshapeError
-    from advshape.evaluation.extrapolate import RateModel
+    from advshape.evaluation.stats.extrapolate import RateModel
 
     try:
         a, b, *never = (float(part) for part in text.split(","))

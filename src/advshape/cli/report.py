@@ -77,8 +77,8 @@ def _run_page(options: argparse.Namespace) -> list[Path]:
 
 def _comparison_page(options: argparse.Namespace) -> list[Path]:
     """The page or the figures of a comparison."""
-    from advshape.evaluation.compare import compare
-    from advshape.evaluation.runs import load_runs
+    from advshape.evaluation.results.compare import compare
+    from advshape.evaluation.results.runs import load_runs
     from advshape.report.comparison_page import save_comparison_figures, write_comparison
 
     found: Any = options.runs[0]

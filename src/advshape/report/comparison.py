@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.curves import Counts, PassCurve
+from advshape.evaluation.stats.curves import Counts, PassCurve
 from advshape.report.data import EvaluationData, read_evaluations
 from advshape.report.records import read_json
 from advshape.report.text import short, visible

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from advshape.evaluation.log import Rollout
+from advshape.evaluation.logs.rollout_log import Rollout
 from advshape.evaluation.readers.base import prompt_name
 from advshape.report.charts import Chart, curves_chart, histogram_chart
 from advshape.report.comparison import ComparedRun, ComparisonData, Difference, comparison_data, printed_problems

@@ -10,9 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.curves import Counts, PairedDifference, PassCurve, count_rollout, paired_difference, pass_curve
-from advshape.evaluation.log import Rollout, read_rollouts, read_settings
+from advshape.evaluation.logs.rollout_log import Rollout, read_rollouts, read_settings
 from advshape.evaluation.readers.base import prompt_name
+from advshape.evaluation.stats.curves import (
+    Counts,
+    PairedDifference,
+    PassCurve,
+    count_rollout,
+    paired_difference,
+    pass_curve,
+)
 from advshape.report.records import json_records, read_json
 from advshape.report.text import short
 from advshape.report.training_rollouts import kept_training

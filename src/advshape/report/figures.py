@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.curves import PassCurve
-from advshape.evaluation.extrapolate import Extrapolation
+from advshape.evaluation.stats.curves import PassCurve
+from advshape.evaluation.stats.extrapolate import Extrapolation
 
 Floats = NDArray[np.float64]
 
@@ -57,7 +57,7 @@ def draw_pass_curves(
 ) -> list[CurveData]:
     """pass@k against k on a log2 axis, one line with its interval as a band for each label.
 
-    >>> from advshape.evaluation.curves import Counts, pass_curve
+    >>> from advshape.evaluation.stats.curves import Counts, pass_curve
     >>> curve = pass_curve(Counts.of("abcd", correct=[0, 1, 2, 4], judged=[4] * 4))
     >>> [data.label for data in draw_pass_curves({"base": curve})]
     ['base']

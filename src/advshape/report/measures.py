@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advshape.evaluation.measures import MEASURES
+from advshape.evaluation.results.measures import MEASURES
 from advshape.report.figures import draw_models, draw_pass_curves, new_figure, save_figure
 from advshape.report.text import csv_text
 
 if TYPE_CHECKING:
-    from advshape.evaluation.log_results import LogResult
+    from advshape.evaluation.results.log_results import LogResult
 
 __all__ = ["draw_results", "results_csv"]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from advshape.evaluation.curves import PairedDifference
+from advshape.evaluation.stats.curves import PairedDifference
 from advshape.report import charts
 from advshape.report.data import EvaluationData, ReportData, read_run, warning_signs
 from advshape.report.export import save_charts

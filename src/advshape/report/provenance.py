@@ -8,7 +8,7 @@ import shlex
 from importlib.metadata import version
 from typing import Any
 
-from advshape.evaluation.curves import pass_bounds
+from advshape.evaluation.stats.curves import pass_bounds
 from advshape.report.data import EvaluationData, ReportData, most_rollouts
 
 __all__ = ["evaluation_facts", "repeat_commands", "versions_of"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.log import json_object
+from advshape.evaluation.logs.rollout_log import json_object
 
 __all__ = ["json_records", "read_json"]
 

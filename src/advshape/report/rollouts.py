@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
-from advshape.evaluation.log import Rollout
+from advshape.evaluation.logs.rollout_log import Rollout
 from advshape.evaluation.readers.base import prompt_name
 from advshape.report.data import EvaluationData, ReportData, lot, most_rollouts
 from advshape.report.text import prompt_text

@@ -21,9 +21,9 @@ from typing import Any
 from tqdm import tqdm
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.bars import bar_options
-from advshape.evaluation.curves import Counts, paired_difference
-from advshape.evaluation.log import read_rollouts
+from advshape.evaluation.logs.rollout_log import read_rollouts
+from advshape.evaluation.sampling.bars import bar_options
+from advshape.evaluation.stats.curves import Counts, paired_difference
 from advshape.training.outcome import change_sentence, curves_table
 from advshape.training.rundir import RunDirectory
 

@@ -18,7 +18,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from advshape.adapters.trl.metrics import binary_metrics
 from advshape.errors import AdvshapeError
-from advshape.evaluation.bars import bar_options, stderr_width
+from advshape.evaluation.sampling.bars import bar_options, stderr_width
 from advshape.passk import pass_at_k
 from advshape.tasks import Problem, Task, Verdict
 from advshape.tasks.judging import RAISED, verdicts

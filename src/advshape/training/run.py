@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.curves import paired_difference
-from advshape.evaluation.evaluate import Evaluation, evaluate
+from advshape.evaluation.sampling.evaluate import Evaluation, evaluate
+from advshape.evaluation.stats.curves import paired_difference
 from advshape.report import write_report
 from advshape.training.card import model_card
 from advshape.training.checkpoints import choose

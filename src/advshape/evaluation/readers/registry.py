@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.curves import Counts
-from advshape.evaluation.readers import (
+from advshape.evaluation.readers.archive import Archive
+from advshape.evaluation.readers.base import Batch, Context, Head, Options, Reader, listed
+from advshape.evaluation.readers.files import beginning, log_files, open_log
+from advshape.evaluation.readers.formats import (
     columns,
     count_table,
     evalplus,
@@ -24,13 +26,11 @@ from advshape.evaluation.readers import (
     trl,
     verl,
 )
-from advshape.evaluation.readers.archive import Archive
-from advshape.evaluation.readers.base import Batch, Context, Head, Options, Reader, listed
-from advshape.evaluation.readers.files import beginning, log_files, open_log
 from advshape.evaluation.readers.json_stream import JsonStream
 from advshape.evaluation.readers.parquet import schema
 from advshape.evaluation.readers.tables import csv_header
 from advshape.evaluation.readers.tally import Tally
+from advshape.evaluation.stats.curves import Counts
 
 __all__ = ["READERS", "CountedLog", "detect", "read_log", "read_logs"]
 

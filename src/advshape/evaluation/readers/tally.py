@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from advshape.evaluation.curves import Counts
 from advshape.evaluation.readers.base import Batch, Context, Counted, Record, Row
+from advshape.evaluation.stats.curves import Counts
 
 __all__ = ["Tally"]
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.curves import Counts
-from advshape.evaluation.intervals import check_confidence, cluster_sums
+from advshape.evaluation.stats.curves import Counts
+from advshape.evaluation.stats.intervals import check_confidence, cluster_sums
 from advshape.passk import pass_at_k
 
 Floats = NDArray[np.float64]

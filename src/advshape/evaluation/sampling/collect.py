@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.answers import REFUSED
-from advshape.evaluation.curves import Counts
-from advshape.evaluation.engine import Completion, Engine, SamplingFailed, SamplingSettings, judged
-from advshape.evaluation.log import KeySet, Rollout, RolloutLog, read_rollouts
+from advshape.evaluation.logs.rollout_log import KeySet, Rollout, RolloutLog, read_rollouts
+from advshape.evaluation.sampling.answers import REFUSED
+from advshape.evaluation.sampling.engine import Completion, Engine, SamplingFailed, SamplingSettings, judged
+from advshape.evaluation.stats.curves import Counts
 
 if TYPE_CHECKING:
     from advshape.tasks.protocol import Problem, Task

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.curves import WILSON, PassCurve
-from advshape.evaluation.intervals import Interval, mean_interval
+from advshape.evaluation.stats.curves import WILSON, PassCurve
+from advshape.evaluation.stats.intervals import Interval, mean_interval
 from advshape.passk import maj_at_k, max_at_k, min_at_k, pass_at_k, pass_hat_k
 
 if TYPE_CHECKING:

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.answers import read_completions, read_models
-from advshape.evaluation.engine import (
+from advshape.evaluation.logs.rollout_log import Rollout
+from advshape.evaluation.sampling.answers import read_completions, read_models
+from advshape.evaluation.sampling.engine import (
     Completion,
     Identity,
     SamplingFailed,
@@ -28,8 +29,7 @@ from advshape.evaluation.engine import (
     judged,
     progress_bar,
 )
-from advshape.evaluation.log import Rollout
-from advshape.evaluation.transport import Refused, Transport, Unanswered, Unreachable
+from advshape.evaluation.sampling.transport import Refused, Transport, Unanswered, Unreachable
 
 if TYPE_CHECKING:
     from advshape.tasks.protocol import Problem, Task

@@ -1,11 +1,11 @@
-"""Our own rollout log, `rollouts.jsonl` (see `advshape.evaluation.log`)."""
+"""Our own rollout log, `rollouts.jsonl` (see `advshape.evaluation.logs.rollout_log`)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from advshape.evaluation.log import OUTCOMES
+from advshape.evaluation.logs.rollout_log import OUTCOMES
 from advshape.evaluation.readers.base import Context, Head, Reader, Row, prompt_name, shown
 from advshape.evaluation.readers.files import json_lines
 

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.curves import PassCurve, pass_curve
-from advshape.evaluation.difference import ClusterOf, Difference, Options, paired, plain, shared_only, unpaired
-from advshape.evaluation.runs import Run
-from advshape.evaluation.significance import holm
+from advshape.evaluation.results.difference import ClusterOf, Difference, Options, paired, plain, shared_only, unpaired
+from advshape.evaluation.results.runs import Run
+from advshape.evaluation.stats.curves import PassCurve, pass_curve
+from advshape.evaluation.stats.significance import holm
 
 Integers = NDArray[np.int64]
 
@@ -134,7 +134,7 @@ def compare(
         AdvshapeError: fewer than two runs, equal labels, other prompts, k above the judged rollouts, a
             negative seed.
 
-    >>> from advshape.evaluation.curves import Counts
+    >>> from advshape.evaluation.stats.curves import Counts
     >>> before = Run("before", "a.jsonl", Counts.of("abcdef", [0, 0, 1, 1, 2, 4], [4] * 6))
     >>> after = Run("after", "b.jsonl", Counts.of("abcdef", [1, 1, 2, 2, 4, 4], [4] * 6))
     >>> found = compare([before, after], registered=[1])

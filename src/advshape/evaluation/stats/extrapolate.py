@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.curves import Counts
-from advshape.evaluation.intervals import check_confidence
+from advshape.evaluation.stats.curves import Counts
+from advshape.evaluation.stats.intervals import check_confidence
 from advshape.tables.prior import fit_prior
 
 Floats = NDArray[np.float64]

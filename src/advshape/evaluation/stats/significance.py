@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.intervals import cluster_sums
+from advshape.evaluation.stats.intervals import cluster_sums
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

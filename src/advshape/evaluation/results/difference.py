@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.changes import Changes, changes
-from advshape.evaluation.crossing import Crossing, crossing
-from advshape.evaluation.curves import Counts, paired_difference, pass_curve
-from advshape.evaluation.intervals import Interval, unpaired_interval
-from advshape.evaluation.runs import Run
-from advshape.evaluation.significance import label_permutation_test, sign_flip_test
+from advshape.evaluation.results.runs import Run
+from advshape.evaluation.stats.changes import Changes, changes
+from advshape.evaluation.stats.crossing import Crossing, crossing
+from advshape.evaluation.stats.curves import Counts, paired_difference, pass_curve
+from advshape.evaluation.stats.intervals import Interval, unpaired_interval
+from advshape.evaluation.stats.significance import label_permutation_test, sign_flip_test
 from advshape.passk import pass_at_k
 
 Floats = NDArray[np.float64]

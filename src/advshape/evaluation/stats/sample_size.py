@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.extrapolate import RateModel
-from advshape.evaluation.power import Alternative, SimulatedPower, alternative, shifted
-from advshape.evaluation.power import power as normal_power
+from advshape.evaluation.stats.extrapolate import RateModel
+from advshape.evaluation.stats.power import Alternative, SimulatedPower, alternative, shifted
+from advshape.evaluation.stats.power import power as normal_power
 
 __all__ = ["Plan", "PlanRow", "make_plan"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from advshape.evaluation.engine import Completion
+from advshape.evaluation.sampling.engine import Completion
 
 __all__ = ["read_completions", "read_models"]
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.intervals import difference_interval, mean_interval, simultaneous_confidence
-from advshape.evaluation.log import Rollout
+from advshape.evaluation.logs.rollout_log import Rollout
+from advshape.evaluation.stats.intervals import difference_interval, mean_interval, simultaneous_confidence
 from advshape.passk import pass_at_k
 
 Floats = NDArray[np.float64]

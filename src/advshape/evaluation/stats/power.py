@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.curves import Counts
-from advshape.evaluation.extrapolate import RateModel
+from advshape.evaluation.stats.curves import Counts
+from advshape.evaluation.stats.extrapolate import RateModel
 from advshape.passk import pass_at_k
 
 Floats = NDArray[np.float64]

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.engine import (
+from advshape.evaluation.logs.rollout_log import Rollout
+from advshape.evaluation.sampling.engine import (
     Completion,
     Identity,
     SamplingFailed,
@@ -23,7 +24,6 @@ from advshape.evaluation.engine import (
     judged,
     progress_bar,
 )
-from advshape.evaluation.log import Rollout
 
 if TYPE_CHECKING:
     from advshape.tasks.protocol import Problem, Task

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.collect import Sums, chosen_problems, collect, evaluation_paths, ordered
-from advshape.evaluation.curves import Counts, PassCurve, pass_bounds, pass_curve
-from advshape.evaluation.engine import Engine, SamplingFailed, SamplingSettings, check_rollouts
-from advshape.evaluation.log import Rollout
-from advshape.evaluation.sampling import LocalModel
-from advshape.evaluation.server import ServedModel, Server
-from advshape.evaluation.verifier import package_versions, task_identity, verifier_version
+from advshape.evaluation.logs.rollout_log import Rollout
+from advshape.evaluation.sampling.collect import Sums, chosen_problems, collect, evaluation_paths, ordered
+from advshape.evaluation.sampling.engine import Engine, SamplingFailed, SamplingSettings, check_rollouts
+from advshape.evaluation.sampling.local import LocalModel
+from advshape.evaluation.sampling.server import ServedModel, Server
+from advshape.evaluation.sampling.verifier import package_versions, task_identity, verifier_version
+from advshape.evaluation.stats.curves import Counts, PassCurve, pass_bounds, pass_curve
 
 if TYPE_CHECKING:
     from advshape.tasks.protocol import Task
@@ -109,7 +109,7 @@ def evaluate(
 
     Args:
         model: path, name or a loaded `transformers.PreTrainedModel` (left in the state it was in), a
-            `advshape.evaluation.server.Server`, or any `Engine`.
+            `advshape.evaluation.sampling.server.Server`, or any `Engine`.
         task: problems and verifier.
         tokenizer: None loads the model's own.
         split, count, problems_seed: which problems; the same three choose the same problems.

@@ -10,8 +10,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.bars import bar_options
-from advshape.evaluation.log import Rollout, settings_hash
+from advshape.evaluation.logs.rollout_log import Rollout, settings_hash
+from advshape.evaluation.sampling.bars import bar_options
 from advshape.tasks.judging import verdicts
 from advshape.tasks.protocol import Verdict
 
@@ -92,7 +92,7 @@ class SamplingSettings:
 
     @cached_property
     def hash(self) -> str:
-        """12 hex digits; see `advshape.evaluation.log.settings_hash`."""
+        """12 hex digits; see `advshape.evaluation.logs.rollout_log.settings_hash`."""
         return settings_hash(self.to_json())
 
     def to_json(self) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Logs of other tools: one file per format, recognized from its content."""

@@ -1,0 +1,1 @@
+"""Runs and logs as results: pass@k curves, comparisons, differences."""

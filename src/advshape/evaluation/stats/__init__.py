@@ -1,0 +1,1 @@
+"""Statistics of pass@k: curves, intervals, tests, extrapolation, power."""
