@@ -132,7 +132,7 @@ def draw() -> None:
 
 def _figure(recorded: dict, curves: dict) -> None:
     """pass@k at temperature 1, and the frontier; thin lines are single training seeds."""
-    from advshape.report.figures import COLOURS, draw_frontier, draw_pass_curves, new_figure, save_figure
+    from advshape.report.figures.curves import COLOURS, draw_frontier, draw_pass_curves, new_figure, save_figure
 
     figure, axes = new_figure(columns=2)
     for (_, by_t), colour in zip(recorded.items(), COLOURS, strict=False):

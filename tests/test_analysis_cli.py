@@ -173,7 +173,7 @@ def test_plot_is_written(capsys, tmp_path, name, starts):
 
 
 def test_plot_shows_the_table(capsys, tmp_path):
-    from advshape.report.derivation import derivation
+    from advshape.report.pages.derivation import derivation
 
     objective, slope, advantages, eta = derivation(adv.estimator("pass_at_k", k=4), 8)
     for panel in (objective, slope):  # unbiased: what is optimised lies on the objective
@@ -193,7 +193,7 @@ def test_plot_shows_the_table(capsys, tmp_path):
 
 def test_a_constant_slope_is_drawn_flat():
     """Property: what differs by rounding errors alone is one value, not a picture of these errors."""
-    from advshape.report.derivation import derivation
+    from advshape.report.pages.derivation import derivation
 
     for name, factor in (("rloo", 1.0), ("rloo", 1e-6), ("dr_grpo", 1e5)):
         rule = adv.estimator(name)
@@ -205,7 +205,7 @@ def test_a_constant_slope_is_drawn_flat():
 
 def test_plot_draws_the_alternatives_with_their_own_colour_and_marker(capsys, tmp_path):
     """Every rival of --against is in every panel, one name each in the legend, scaled as the printed table is."""
-    from advshape.report.derivation import derivation
+    from advshape.report.pages.derivation import derivation
 
     names = ["grpo", "rloo_k(k=4)", "pkpo_loo(k=4)"]
     code, _, _ = run(capsys, "derive", "1-(1-rho)**4", "-n", 8, "--against", "grpo,rloo_k,pkpo_loo",
@@ -242,7 +242,7 @@ def test_a_plot_that_cannot_be_written_is_an_error_of_one_line(capsys, tmp_path,
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("advshape.report.derivation._save_png", full)
+    monkeypatch.setattr("advshape.report.pages.derivation._save_png", full)
     code, _, err = run(capsys, "derive", "rho", "-n", 4, "--plot", tmp_path / "plot.png")
     assert (code, len(err.splitlines())) == (2, 1)
     assert "No space left on device" in err

@@ -16,16 +16,16 @@ import pytest
 
 from advshape.errors import AdvshapeError
 from advshape.evaluation.stats.curves import Counts, pass_curve
-from advshape.report import render as render_module
 from advshape.report import rollouts as rollouts_module
 from advshape.report import write_report
-from advshape.report.charts import BINS, curves_chart, frontier_chart, histogram_chart
-from advshape.report.data import EvaluationData, read_evaluations, read_run
-from advshape.report.export import draw_chart
-from advshape.report.figures import draw_frontier, draw_pass_curves, new_figure, save_figure
-from advshape.report.page import page_charts, render, save_figures
-from advshape.report.text import csv_text, short, visible
-from advshape.report.training_rollouts import kept_training
+from advshape.report.charts.evaluation import BINS, curves_chart, frontier_chart, histogram_chart
+from advshape.report.data.run import EvaluationData, read_evaluations, read_run
+from advshape.report.data.text import csv_text, short, visible
+from advshape.report.data.training_rollouts import kept_training
+from advshape.report.figures.curves import draw_frontier, draw_pass_curves, new_figure, save_figure
+from advshape.report.figures.export import draw_chart
+from advshape.report.pages import render as render_module
+from advshape.report.pages.run import page_charts, render, save_figures
 
 pytest.importorskip("plotly")
 pytest.importorskip("jinja2")
@@ -154,7 +154,7 @@ def test_an_evaluation_folder_with_several_temperatures(tmp_path):
 def test_long_texts_are_cut_to_the_budget_and_said(run, monkeypatch):
     monkeypatch.setattr(rollouts_module, "TEXT_BUDGET", 20_000)
     monkeypatch.setattr(rollouts_module, "TRAINING_BUDGET", 10_000)
-    monkeypatch.setattr("advshape.report.training_rollouts.TRAINING_BUDGET", 10_000)
+    monkeypatch.setattr("advshape.report.data.training_rollouts.TRAINING_BUDGET", 10_000)
     text = write_report(run, run / "small.html", overwrite=True).read_text(encoding="utf-8")
     shown = payload(text)["sources"]
     kept = len(shown[0]["groups"][0]["rollouts"][0])
@@ -171,10 +171,10 @@ def test_training_rollouts_are_streamed_by_whole_steps(tmp_path, monkeypatch):
         for i in range(steps * 16):  # steps come and go: a run that went on may repeat none, but need not be sorted
             record = {"step": i % steps, "problem": "p", "completion": f"{i} {'x' * 20_000}", "reward": 0.0, "extra": 7}
             file.write(json.dumps(record) + "\n")
-    monkeypatch.setattr("advshape.report.training_rollouts.TRAINING_BUDGET", 10**9)
+    monkeypatch.setattr("advshape.report.data.training_rollouts.TRAINING_BUDGET", 10**9)
     whole, nothing = kept_training(log)
     assert (len(whole), nothing) == (steps * 16, [])
-    monkeypatch.setattr("advshape.report.training_rollouts.TRAINING_BUDGET", 1_000_000)
+    monkeypatch.setattr("advshape.report.data.training_rollouts.TRAINING_BUDGET", 1_000_000)
     tracemalloc.start()
     kept, (note,) = kept_training(log)
     peak = tracemalloc.get_traced_memory()[1]
@@ -268,7 +268,7 @@ def test_a_large_log_keeps_the_first_rollouts_and_counts_all(tmp_path, monkeypat
     write_log(tmp_path / "rollouts.jsonl", 1, 1.0, 8, 16)
     (whole,) = read_evaluations(tmp_path / "rollouts.jsonl", "x")
     assert {len(group) for group in whole.rollouts.values()} == {16}
-    monkeypatch.setattr("advshape.report.data.KEPT", 30_000)
+    monkeypatch.setattr("advshape.report.data.run.KEPT", 30_000)
     (small,) = read_evaluations(tmp_path / "rollouts.jsonl", "x")
     kept = {len(group) for group in small.rollouts.values()}
     assert kept == {4}

@@ -107,7 +107,7 @@ class Tab:
 def test_a_derivation_follows_theme_and_width(chromium, tmp_path, scheme, lightness):
     """`advshape derive --plot page.html` on a phone: nothing to scroll sideways, in the colours of the system."""
     import advshape as adv
-    from advshape.report.derivation import save_derivation
+    from advshape.report.pages.derivation import save_derivation
 
     rivals = [adv.estimator("grpo"), adv.estimator("pkpo_loo(k=4)")]
     page = save_derivation(adv.estimator({"surrogate": "1-(1-rho)**4 + 0.1*entropy(rho)", "build": "plug_in"}), 16,

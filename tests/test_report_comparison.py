@@ -19,12 +19,12 @@ from advshape.evaluation.readers.base import prompt_name
 from advshape.evaluation.results.compare import compare
 from advshape.evaluation.results.runs import load_runs
 from advshape.report import write_comparison
-from advshape.report.comparison import comparison_data, printed_problems
-from advshape.report.comparison_page import comparison_charts, render_comparison, repeat_command
-from advshape.report.data import ReportData
-from advshape.report.export import draw_chart
+from advshape.report.data.comparison import comparison_data, printed_problems
+from advshape.report.data.run import ReportData
+from advshape.report.data.text import visible
+from advshape.report.figures.export import draw_chart
+from advshape.report.pages.comparison import comparison_charts, render_comparison, repeat_command
 from advshape.report.rollouts import browser
-from advshape.report.text import visible
 
 pytest.importorskip("plotly")
 pytest.importorskip("jinja2")
@@ -282,7 +282,7 @@ def test_of_too_many_prompts_the_page_holds_the_same_part_of_both_logs(tmp_path,
         write_log(log, seed, shape, prompts=400, n=8)
     found = compared(logs, ["base", "better"])
     whole = render_comparison(comparison_data(found))
-    monkeypatch.setattr("advshape.report.data.KEPT", 60_000)
+    monkeypatch.setattr("advshape.report.data.run.KEPT", 60_000)
     monkeypatch.setattr("advshape.report.rollouts.TEXT_BUDGET", 4_000)
     data = comparison_data(found)
     kept = [set(run.evaluation.rollouts) for run in data.runs]

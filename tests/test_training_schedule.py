@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("trl")
 import advshape as adv
 from advshape.cli import main
-from advshape.report.training_charts import training_charts
+from advshape.report.charts.training import training_charts
 from advshape.training.rundir import RunDirectory, read_jsonl
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     from advshape.cli.derive_text import alternatives, derive, resolve, with_parameters
 
     if options.plot:
-        from advshape.report.derivation import check_plot_file, save_derivation
+        from advshape.report.pages.derivation import check_plot_file, save_derivation
 
         check_plot_file(options.plot)  # before anything is printed
     against = ",".join(options.against)

@@ -231,7 +231,7 @@ def _frontier(frontier: Mapping[str, Any]) -> str:
 
 def _draw(results: Sequence[Evaluation], path: Path) -> Path:
     """The curves, and beside them the frontier of several temperatures."""
-    from advshape.report.figures import draw_frontier, draw_pass_curves, new_figure, save_figure
+    from advshape.report.figures.curves import draw_frontier, draw_pass_curves, new_figure, save_figure
 
     several = len(results) > 1
     ks = _several(results)["frontier"]["ks"]

@@ -102,7 +102,7 @@ def _check(options: argparse.Namespace) -> None:
 def _check_file(option: str, file: str | None, endings: tuple[str, ...], overwrite: bool) -> None:
     """Whether a file that was asked for may be written."""
     from advshape.errors import AdvshapeError
-    from advshape.report.render import check_free
+    from advshape.report.pages.render import check_free
 
     if file is None:
         return
@@ -127,13 +127,13 @@ def _reading(options: argparse.Namespace) -> Options:
 def _write(options: argparse.Namespace, results: Sequence[LogResult]) -> None:
     """The table and the figure; their places are said on standard error, beside JSON on standard output."""
     if options.csv:
-        from advshape.report.measures import results_csv
-        from advshape.report.render import write_new
+        from advshape.report.figures.measures import results_csv
+        from advshape.report.pages.render import write_new
 
         write_new(options.csv, results_csv(labels(results), results), options.overwrite)
         print(f"table: {options.csv}", file=sys.stderr)
     if options.plot:
-        from advshape.report.measures import draw_results
+        from advshape.report.figures.measures import draw_results
 
         draw_results(labels(results), results, options.plot)
         print(f"drawn: {options.plot}", file=sys.stderr)

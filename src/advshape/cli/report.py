@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
 def _run_page(options: argparse.Namespace) -> list[Path]:
     """The page or the figures of one run."""
     from advshape.errors import AdvshapeError
-    from advshape.report.page import save_figures, write_report
+    from advshape.report.pages.run import save_figures, write_report
 
     directory = Path(options.runs[0])
     if directory.is_file() and not directory.name.removesuffix(".gz").endswith(".jsonl"):
@@ -79,7 +79,7 @@ def _comparison_page(options: argparse.Namespace) -> list[Path]:
     """The page or the figures of a comparison."""
     from advshape.evaluation.results.compare import compare
     from advshape.evaluation.results.runs import load_runs
-    from advshape.report.comparison_page import save_comparison_figures, write_comparison
+    from advshape.report.pages.comparison import save_comparison_figures, write_comparison
 
     found: Any = options.runs[0]
     if len(options.runs) > 1:

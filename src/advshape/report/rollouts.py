@@ -7,9 +7,9 @@ from typing import Any
 
 from advshape.evaluation.logs.rollout_log import Rollout
 from advshape.evaluation.readers.base import prompt_name
-from advshape.report.data import EvaluationData, ReportData, lot, most_rollouts
-from advshape.report.text import prompt_text
-from advshape.report.training_rollouts import LONGEST, TRAINING_BUDGET
+from advshape.report.data.run import EvaluationData, ReportData, lot, most_rollouts
+from advshape.report.data.text import prompt_text
+from advshape.report.data.training_rollouts import LONGEST, TRAINING_BUDGET
 
 __all__ = ["browser"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from advshape.catalogue import ENTRIES
 from advshape.objectives.surrogate import Sum, Surrogate
-from advshape.report.render import CITATION
+from advshape.report.pages.render import CITATION
 from advshape.training.objective import schedule_lines
 from advshape.training.outcome import change_sentence
 from advshape.training.plan import Plan

@@ -15,8 +15,8 @@ from textwrap import fill
 from typing import Any
 
 from advshape.errors import AdvshapeError
+from advshape.report.data.text import short
 from advshape.report.records import read_json
-from advshape.report.text import short
 from advshape.training.progress import batch_pass, clock, pace
 from advshape.training.rundir import RunDirectory, read_jsonl
 from advshape.training.warning_signs import dead_share, warning_signs

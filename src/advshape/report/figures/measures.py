@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advshape.evaluation.results.measures import MEASURES
-from advshape.report.figures import draw_models, draw_pass_curves, new_figure, save_figure
-from advshape.report.text import csv_text
+from advshape.report.data.text import csv_text
+from advshape.report.figures.curves import draw_models, draw_pass_curves, new_figure, save_figure
 
 if TYPE_CHECKING:
     from advshape.evaluation.results.log_results import LogResult

@@ -13,16 +13,16 @@ import numpy as np
 
 from advshape.evaluation.logs.rollout_log import Rollout
 from advshape.evaluation.readers.base import prompt_name
-from advshape.report.charts import Chart, curves_chart, histogram_chart
-from advshape.report.comparison import ComparedRun, ComparisonData, Difference, comparison_data, printed_problems
-from advshape.report.data import EvaluationData, ReportData
-from advshape.report.difference_charts import differences_chart
-from advshape.report.export import save_charts
-from advshape.report.page import results
-from advshape.report.provenance import evaluation_facts
-from advshape.report.render import check_free, render_template, write_new
+from advshape.report.charts.difference import differences_chart
+from advshape.report.charts.evaluation import Chart, curves_chart, histogram_chart
+from advshape.report.data.comparison import ComparedRun, ComparisonData, Difference, comparison_data, printed_problems
+from advshape.report.data.provenance import evaluation_facts
+from advshape.report.data.run import EvaluationData, ReportData
+from advshape.report.data.text import short
+from advshape.report.figures.export import save_charts
+from advshape.report.pages.render import check_free, render_template, write_new
+from advshape.report.pages.run import results
 from advshape.report.rollouts import browser
-from advshape.report.text import short
 
 __all__ = ["comparison_charts", "render_comparison", "save_comparison_figures", "write_comparison"]
 

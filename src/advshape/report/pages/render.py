@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from advshape.errors import AdvshapeError
-from advshape.report.text import to_script_json, visible
+from advshape.report.data.text import to_script_json, visible
 
 __all__ = ["CITATION", "asset", "render_template", "sha256", "write_new"]
 
@@ -80,7 +80,7 @@ def check_free(path: str | os.PathLike[str], overwrite: bool) -> Path:
 
 def asset(name: str) -> str:
     """A text file of this package."""
-    return resources.files("advshape.report").joinpath(name).read_text(encoding="utf-8")
+    return resources.files("advshape.report.pages").joinpath(name).read_text(encoding="utf-8")
 
 
 def sha256(text: str) -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from advshape.report.charts import Chart, chart
+from advshape.report.charts.evaluation import Chart, chart
 
 __all__ = ["training_charts"]
 

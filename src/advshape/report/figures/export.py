@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from advshape.errors import AdvshapeError
-from advshape.report.charts import Chart
-from advshape.report.figures import COLOURS, new_figure, save_figure
-from advshape.report.render import check_free
-from advshape.report.text import csv_text
+from advshape.report.charts.evaluation import Chart
+from advshape.report.data.text import csv_text
+from advshape.report.figures.curves import COLOURS, new_figure, save_figure
+from advshape.report.pages.render import check_free
 
 __all__ = ["draw_chart", "save_charts"]
 

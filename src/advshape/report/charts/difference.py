@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from advshape.report.charts import SYMBOLS, Chart, attempts_axis, band, chart
-from advshape.report.comparison import Difference
+from advshape.report.charts.evaluation import SYMBOLS, Chart, attempts_axis, band, chart
+from advshape.report.data.comparison import Difference
 
 __all__ = ["differences_chart"]
 

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from advshape.catalogue.analysis import Scale, scale_factor
 from advshape.errors import AdvshapeError
 from advshape.objectives.surrogate import Surrogate
-from advshape.report.charts import SYMBOLS, Chart, chart
-from advshape.report.figures import COLOURS, MARKERS
-from advshape.report.render import render_template
+from advshape.report.charts.evaluation import SYMBOLS, Chart, chart
+from advshape.report.figures.curves import COLOURS, MARKERS
+from advshape.report.pages.render import render_template
 from advshape.tables.table import AdvantageEstimator, AdvantageTable
 
 Floats = NDArray[np.float64]

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from advshape.errors import AdvshapeError
 from advshape.evaluation.stats.curves import Counts, PassCurve
-from advshape.report.data import EvaluationData, read_evaluations
+from advshape.report.data.run import EvaluationData, read_evaluations
+from advshape.report.data.text import short, visible
 from advshape.report.records import read_json
-from advshape.report.text import short, visible
 
 Floats = NDArray[np.float64]
 CASES = 12

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from advshape.report.data import EvaluationData
+from advshape.report.data.run import EvaluationData
 
 __all__ = ["Chart", "change_chart", "chart", "curves_chart", "frontier_chart", "histogram_chart"]
 

@@ -20,9 +20,9 @@ from advshape.evaluation.stats.curves import (
     paired_difference,
     pass_curve,
 )
+from advshape.report.data.text import short
+from advshape.report.data.training_rollouts import kept_training
 from advshape.report.records import json_records, read_json
-from advshape.report.text import short
-from advshape.report.training_rollouts import kept_training
 
 __all__ = ["EvaluationData", "ReportData", "lot", "most_rollouts", "read_evaluations", "read_run", "warning_signs"]
 
@@ -121,7 +121,7 @@ class ReportData:
         differences: (first label, second label, change of pass@k on the same prompts).
         metrics: what the trainer logged, one mapping for each step.
         training: training rollouts, one mapping each: step, problem, completion, reward, verdict, advantage; of a long
-            run whole steps, evenly spaced, as many as `advshape.report.training_rollouts.TRAINING_BUDGET` allows.
+            run whole steps, evenly spaced, as many as `advshape.report.data.training_rollouts.TRAINING_BUDGET` allows.
         summary: summary.json of the run, or empty.
         recipe: recipe.toml of the run, or "".
         notes: what the reader has to know: what is missing, what was left out, warnings of the run.

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from advshape.evaluation.stats.curves import pass_bounds
-from advshape.report.data import EvaluationData, ReportData, most_rollouts
+from advshape.report.data.run import EvaluationData, ReportData, most_rollouts
 
 __all__ = ["evaluation_facts", "repeat_commands", "versions_of"]
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from advshape.evaluation.stats.curves import PairedDifference
-from advshape.report import charts
-from advshape.report.data import EvaluationData, ReportData, read_run, warning_signs
-from advshape.report.export import save_charts
-from advshape.report.provenance import evaluation_facts, repeat_commands, versions_of
-from advshape.report.render import check_free, render_template, write_new
+from advshape.report.charts import evaluation as charts
+from advshape.report.charts.training import training_charts
+from advshape.report.data.provenance import evaluation_facts, repeat_commands, versions_of
+from advshape.report.data.run import EvaluationData, ReportData, read_run, warning_signs
+from advshape.report.data.text import short
+from advshape.report.figures.export import save_charts
+from advshape.report.pages.render import check_free, render_template, write_new
 from advshape.report.rollouts import browser
-from advshape.report.text import short
-from advshape.report.training_charts import training_charts
 
 __all__ = ["page_charts", "render", "save_figures", "write_report"]
 

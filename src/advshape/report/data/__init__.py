@@ -1,0 +1,1 @@
+"""What stands in a report, read from a run or from logs, bounded and cleaned."""
