@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("trl")
 sys.path.append(str(Path(__file__).parent))
 from advshape.cli import main
-from advshape.training.rundir import RunDirectory, read_jsonl
+from advshape.training.rundir.directory import RunDirectory, read_jsonl
 from tiny_model import save_model, save_problems
 
 SETTINGS = ["trainer.max_steps=4", "trainer.save_steps=2", "trainer.per_device_train_batch_size=32",

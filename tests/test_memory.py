@@ -6,8 +6,8 @@ pytest.importorskip("trl")
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-from advshape.training.memory import block, count_parameters, estimate, zero_stage
-from advshape.training.models import lora_config
+from advshape.training.recipe.memory import block, count_parameters, estimate, zero_stage
+from advshape.training.recipe.model import lora_config
 
 SHAPE = {
     "vocab_size": 64,

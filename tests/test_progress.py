@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tqdm import tqdm
 
 from advshape.evaluation.sampling.bars import bar_options
-from advshape.training.parts import batch_metrics
-from advshape.training.progress import pace, progress_line
+from advshape.training.callbacks import batch_metrics
+from advshape.training.monitor.progress import pace, progress_line
 
 RECORDED = Path(__file__).parent / "data" / "runs" / "countdown.jsonl"
 HISTORY = [json.loads(line) | {"advshape/pass_at_8": 0.713} for line in RECORDED.read_text().splitlines()]

@@ -6,7 +6,7 @@ import pytest
 
 from advshape.cli import main
 from advshape.errors import AdvshapeError
-from advshape.training.recipe import (
+from advshape.training.recipe.load import (
     Recipe,
     load_recipe,
     parse_assignments,

@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 
 sys.path.append(str(Path(__file__).parent))
 from advshape.cli import main
-from advshape.training.models import find_model, load_model
-from advshape.training.recipe import recipe_names
-from advshape.training.rundir import RunDirectory, read_jsonl
+from advshape.training.recipe.load import recipe_names
+from advshape.training.recipe.model import find_model, load_model
+from advshape.training.rundir.directory import RunDirectory, read_jsonl
 from tiny_model import save_model, save_problems
 
 SHORT = ["trainer.max_steps=2", "trainer.gradient_accumulation_steps=1", "evaluation.count=2", "evaluation.n=2"]

@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("trl")
 import advshape
 from advshape.cli import main
-from advshape.training.rundir import RunDirectory, read_jsonl
+from advshape.training.rundir.directory import RunDirectory, read_jsonl
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

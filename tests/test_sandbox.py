@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from advshape.errors import AdvshapeError
-from advshape.tasks import sandbox
-from advshape.tasks.inside import confine, messages
-from advshape.tasks.sandbox import Limits, SandboxUnavailable, check_sandbox, judge_job
+from advshape.tasks.sandbox import host as sandbox
+from advshape.tasks.sandbox.host import Limits, SandboxUnavailable, check_sandbox, judge_job
+from advshape.tasks.sandbox.inside import confine, messages
 
 SMALL = Limits(seconds=20, memory=256, output=1, threads=8, disk=4)
 PATIENCE = 90
@@ -167,8 +167,8 @@ import builtins, sys, gc
 class Quiet(Exception): pass
 builtins.AssertionError = Quiet
 sys.settrace(lambda *_: None)
-sys.modules["advshape.tasks.inside.harness"] = sys
-import advshape.tasks.inside.messages as messages
+sys.modules["advshape.tasks.sandbox.inside.harness"] = sys
+import advshape.tasks.sandbox.inside.messages as messages
 messages.encode = lambda value, keep=None: True
 def f(x): return 0
 """,
@@ -259,10 +259,10 @@ ESCAPES = {
     "a disk": "os.mknod('/box/disk', 0o60600, os.makedev(254, 0))",
     "writing the root": "any_of(lambda: open('/escape', 'w'), lambda: os.mkdir('/usr/x'), lambda: os.mkdir('/dev/x'))",
     "writing python": "open(os.__file__, 'a')",
-    "writing the harness": "open(sys.modules['advshape.tasks.inside.messages'].__file__, 'a')",
+    "writing the harness": "open(sys.modules['advshape.tasks.sandbox.inside.messages'].__file__, 'a')",
     "writing hidden folders": "any_of(*(lambda p=p: open(p + '/x.pth', 'w') for p in sys.path))",
     "a link out": "os.symlink('/root', '/box/out') or os.listdir('/box/out')",
-    "a link to the harness": "os.link(sys.modules['advshape.tasks.inside.messages'].__file__, '/box/copy')",
+    "a link to the harness": "os.link(sys.modules['advshape.tasks.sandbox.inside.messages'].__file__, '/box/copy')",
     "up and out": "os.chdir('../../../../..') or os.listdir('root')",
     "chroot": "os.chroot('/box')",
     "mount": "call(165, b'none', b'/box', b'tmpfs', 0, 0)",
@@ -472,7 +472,7 @@ def test_broken_tests_are_not_judged(change, reason):
 def test_nothing_survives_the_death_of_the_judging_process(tmp_path):
     """SIGKILL to the process that judges: the sandbox goes with it."""
     code = (
-        "from advshape.tasks.sandbox import *\n"
+        "from advshape.tasks.sandbox.host import *\n"
         "print(__import__('os').getpid(), flush=True)\n"
         "job = {'kind': 'functions', 'names': ['f'], 'setup': '', 'after': '', 'tests': ['f()'],\n"
         "       'source': 'import time\\ndef f(): time.sleep(10**6)'}\n"
@@ -569,7 +569,7 @@ def test_somebody_else_than_root_has_a_sandbox_too():
     package = str(Path(sandbox.__file__).parents[2])
     code = f"""
 import sys; sys.path.insert(0, {package!r})
-from advshape.tasks.sandbox import Limits, check_sandbox, judge_job
+from advshape.tasks.sandbox.host import Limits, check_sandbox, judge_job
 assert sys.version_info >= (3, 11)
 print(check_sandbox())
 for source in ("def f(x): return x + 1", "import os\\nwhile True: os.fork()"):

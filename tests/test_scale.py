@@ -11,7 +11,7 @@ from transformers import Qwen2Config
 
 sys.path.append(str(Path(__file__).parent))
 from advshape.cli import main
-from advshape.training import scale
+from advshape.training.recipe import scale
 from tiny_model import save_problems
 
 DEEPSPEED = "trainer.deepspeed={zero_optimization={stage=3}}"

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from advshape.cli import main
-from advshape.training.rundir import RunDirectory, read_jsonl
-from advshape.training.trackers import TRACKERS, kept_in
+from advshape.training.recipe.trackers import TRACKERS, kept_in
+from advshape.training.rundir.directory import RunDirectory, read_jsonl
 
 SMALL = ["trainer.per_device_train_batch_size=16", "trainer.gradient_accumulation_steps=2", "evaluation.count=4",
          "evaluation.n=8"]  # fmt: skip
@@ -102,7 +102,7 @@ def test_stock_trainer_logs_the_same_shares(tmp_path):
 
 @pytest.mark.parametrize("tracker", TRACKERS)
 def test_a_missing_package_is_one_sentence_before_anything(tracker, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("advshape.training.trackers._installed", lambda package: False)
+    monkeypatch.setattr("advshape.training.recipe.trackers._installed", lambda package: False)
     code = main(["train", "countdown", "--out", str(tmp_path / "run"), "--set", f"trainer.report_to={tracker}"])
     assert code == 2
     said = capsys.readouterr().err
@@ -179,8 +179,8 @@ def test_model_cards_of_other_objectives():
     from huggingface_hub import ModelCard
 
     from advshape.training.card import model_card
-    from advshape.training.plan import make_plan
-    from advshape.training.recipe import load_recipe
+    from advshape.training.recipe.load import load_recipe
+    from advshape.training.recipe.plan import make_plan
 
     said = {
         "{trainer='stock'}": "TRL's own GRPO advantages",

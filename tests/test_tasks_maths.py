@@ -16,7 +16,7 @@ from advshape.tasks import Problem, Task, Verdict, load_task
 from advshape.tasks.countdown import evaluate_expression
 from advshape.tasks.judging import Worker, WorkerFailed, WorkerPool, judge_all, verdicts
 from advshape.tasks.maths import final_answer, last_boxed
-from advshape.training.rundir import RunDirectory, read_jsonl
+from advshape.training.rundir.directory import RunDirectory, read_jsonl
 
 pytest.importorskip("math_verify")
 HALF = {"problem": "What is 1 - 1/2?", "solution": "It is $\\boxed{\\frac{1}{2}}$."}

@@ -16,7 +16,7 @@ import pytest
 
 pytest.importorskip("trl")
 sys.path.append(str(Path(__file__).parent))
-from advshape.training.rundir import RunDirectory, read_jsonl
+from advshape.training.rundir.directory import RunDirectory, read_jsonl
 from test_resume import WALL_TIMES
 
 pytestmark = pytest.mark.long

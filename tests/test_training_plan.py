@@ -11,11 +11,11 @@ import tomli_w
 
 from advshape.cli import main
 from advshape.errors import AdvshapeError
-from advshape.training import models
 from advshape.training import run as training_run
-from advshape.training.plan import check_batches, generation_batch, make_plan
-from advshape.training.recipe import load_recipe
-from advshape.training.source_fields import ABSENT, source_fields
+from advshape.training.recipe import model as models
+from advshape.training.recipe.load import load_recipe
+from advshape.training.recipe.plan import check_batches, generation_batch, make_plan
+from advshape.training.recipe.source_fields import ABSENT, source_fields
 
 
 @pytest.fixture
@@ -194,8 +194,9 @@ def test_what_is_skipped_is_told(here, capsys):
 
 def test_real_rewards_reach_the_trainer(here, capsys, monkeypatch):
     """The recipe's words, down to TRL's constructor; the resolved recipe keeps them."""
-    from advshape.training import parts, run
-    from advshape.training.rundir import RunDirectory
+    from advshape.training import callbacks as parts
+    from advshape.training import run
+    from advshape.training.rundir.directory import RunDirectory
 
     overrides = ["objective={estimator='nsr', real='layer_cake', bounds=[0, 1]}"]
     code, out, _ = dry_run(capsys, *overrides)
@@ -232,7 +233,7 @@ def test_existing_directory(here, capsys):
 
 def test_generation_batch_is_trls(monkeypatch):
     """Our rule against GRPOConfig's own arithmetic."""
-    from advshape.training.plan import grpo_config
+    from advshape.training.recipe.plan import grpo_config
 
     for extra in (
         {},

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from advshape.cli import main
-from advshape.training.recipe import load_recipe
-from advshape.training.rundir import RunDirectory, append_jsonl, read_jsonl
+from advshape.training.recipe.load import load_recipe
+from advshape.training.rundir.directory import RunDirectory, append_jsonl, read_jsonl
 
 SMALL = ["trainer.max_steps=2", "trainer.per_device_train_batch_size=32", "trainer.gradient_accumulation_steps=2",
          "evaluation.count=4", "evaluation.n=8"]  # fmt: skip

@@ -9,7 +9,7 @@ pytest.importorskip("trl")
 import advshape as adv
 from advshape.cli import main
 from advshape.report.charts.training import training_charts
-from advshape.training.rundir import RunDirectory, read_jsonl
+from advshape.training.rundir.directory import RunDirectory, read_jsonl
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

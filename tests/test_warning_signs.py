@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from advshape.training.warning_signs import RULES, first_signs, warning_signs
+from advshape.training.monitor.warning_signs import RULES, first_signs, warning_signs
 
 RUNS = Path(__file__).parent / "data" / "runs"
 

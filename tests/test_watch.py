@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from advshape.cli import main
-from advshape.training.watch import screen, snapshot, sparkline
+from advshape.training.monitor.watch import screen, snapshot, sparkline
 
 RECORDED = Path(__file__).parent / "data" / "runs"
 CURVE = {"ks": [1, 2, 4], "values": [0.25, 0.4, 0.6], "low": [0.2, 0.3, 0.5], "high": [0.3, 0.5, 0.7]}

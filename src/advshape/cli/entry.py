@@ -113,7 +113,7 @@ def _add_demo(commands: Any) -> None:
 
 def _train(options: argparse.Namespace) -> int:
     from advshape.errors import AdvshapeError
-    from advshape.training.recipe import load_recipe
+    from advshape.training.recipe.load import load_recipe
 
     if (options.recipe is None) == (options.resume is None):
         raise AdvshapeError("give either a recipe, or --resume DIR (which uses the recipe in DIR)")

@@ -33,7 +33,7 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Show the screen, and again until the run is over or the reader leaves."""
     from advshape.errors import AdvshapeError
-    from advshape.training.watch import ASCII_BLOCKS, BLOCKS, screen, snapshot
+    from advshape.training.monitor.watch import ASCII_BLOCKS, BLOCKS, screen, snapshot
 
     if not 0.1 <= options.every <= 3600:
         raise AdvshapeError(f"--every takes 0.1 to 3600 seconds, got {options.every:g}")

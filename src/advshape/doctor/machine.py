@@ -81,7 +81,7 @@ def device(seconds: float) -> Finding:
 
 def sandbox() -> Finding:
     """Whether programs of models can be judged (tasks code and human_eval)."""
-    from advshape.tasks.sandbox import check_sandbox
+    from advshape.tasks.sandbox.host import check_sandbox
 
     try:
         check_sandbox()

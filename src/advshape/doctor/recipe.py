@@ -16,8 +16,8 @@ def recipe(spec: str, overrides: Sequence[str]) -> Iterator[Finding]:
 
     Raises AdvshapeError where the recipe cannot be read.
     """
-    from advshape.training.plan import make_plan
-    from advshape.training.recipe import load_recipe, with_defaults
+    from advshape.training.recipe.load import load_recipe, with_defaults
+    from advshape.training.recipe.plan import make_plan
 
     found = with_defaults(load_recipe(spec, overrides))
     wrong = list(dict.fromkeys(text for check in _parts(found) if (text := _refusal(check))))
@@ -35,9 +35,9 @@ def recipe(spec: str, overrides: Sequence[str]) -> Iterator[Finding]:
 
 def _parts(found: Any) -> Iterator[Callable[[], object]]:
     """The checks of a plan that need nothing of each other."""
-    from advshape.training import plan
-    from advshape.training.models import find_model, lora_config
-    from advshape.training.objective import check_group, check_rewards, read_visits, resolve_objective
+    from advshape.training.recipe import plan
+    from advshape.training.recipe.model import find_model, lora_config
+    from advshape.training.recipe.objective import check_group, check_rewards, read_visits, resolve_objective
 
     yield lambda: read_visits(found.objective, found.sampling, resolve_objective(found.objective))
     n = found.trainer.get("num_generations")

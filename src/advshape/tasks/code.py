@@ -21,7 +21,7 @@ from advshape.errors import AdvshapeError
 from advshape.tasks.judging import check_workers
 from advshape.tasks.protocol import Problem, Verdict
 from advshape.tasks.rows import FileTask, Problems, Row, Source, digest, find_column, prompt_of, text_of
-from advshape.tasks.sandbox import Limits, check_sandbox, judge_job
+from advshape.tasks.sandbox.host import Limits, check_sandbox, judge_job
 
 __all__ = ["Code", "extract_program", "human_eval"]
 

@@ -10,10 +10,10 @@ from typing import Any
 from advshape.catalogue import ENTRIES
 from advshape.objectives.surrogate import Sum, Surrogate
 from advshape.report.pages.render import CITATION
-from advshape.training.objective import schedule_lines
+from advshape.training.monitor.warning_signs import WarningSign
 from advshape.training.outcome import change_sentence
-from advshape.training.plan import Plan
-from advshape.training.warning_signs import WarningSign
+from advshape.training.recipe.objective import schedule_lines
+from advshape.training.recipe.plan import Plan
 
 __all__ = ["formula_lines", "model_card"]
 

@@ -25,7 +25,7 @@ from advshape.evaluation.logs.rollout_log import read_rollouts
 from advshape.evaluation.sampling.bars import bar_options
 from advshape.evaluation.stats.curves import Counts, paired_difference
 from advshape.training.outcome import change_sentence, curves_table
-from advshape.training.rundir import RunDirectory
+from advshape.training.rundir.directory import RunDirectory
 
 RUNS = {"GRPO": "countdown-grpo", "Pass@8": "countdown"}
 SECONDS_BETWEEN_LOOKS = 0.5

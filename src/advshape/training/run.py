@@ -22,16 +22,16 @@ from advshape.evaluation.sampling.evaluate import Evaluation, evaluate
 from advshape.evaluation.stats.curves import paired_difference
 from advshape.report import write_report
 from advshape.training.card import model_card
-from advshape.training.checkpoints import choose
-from advshape.training.models import ModelSource, load_model, lora_config
-from advshape.training.plan import Plan, grpo_config, make_plan, world_size
-from advshape.training.recipe import Recipe, load_recipe
-from advshape.training.rundir import RunDirectory, read_jsonl, replace_text
-from advshape.training.trackers import kept_in, tracker_options
+from advshape.training.recipe.load import Recipe, load_recipe
+from advshape.training.recipe.model import ModelSource, load_model, lora_config
+from advshape.training.recipe.plan import Plan, grpo_config, make_plan, world_size
+from advshape.training.recipe.trackers import kept_in, tracker_options
+from advshape.training.rundir.checkpoints import choose
+from advshape.training.rundir.directory import RunDirectory, read_jsonl, replace_text
 
 if TYPE_CHECKING:
-    from advshape.training.parts import MetricsLog
-    from advshape.training.warning_signs import WarningSign
+    from advshape.training.callbacks import MetricsLog
+    from advshape.training.monitor.warning_signs import WarningSign
 
 PACKAGES = ("advshape", "numpy", "torch", "transformers", "trl", "accelerate", "datasets", "peft")
 
@@ -165,7 +165,7 @@ def _fit(
     """Train with TRL and save the model."""
     from transformers import set_seed
 
-    from advshape.training import parts
+    from advshape.training import callbacks as parts
 
     before = directory.summary().get("training", {})
     _note(directory, status="training", training={**before, "sittings": before.get("sittings", 0) + 1})
@@ -193,7 +193,7 @@ def _trainer(model: Any, tokenizer: Any, plan: Plan, directory: RunDirectory) ->
     from datasets import Dataset
     from transformers import PrinterCallback
 
-    from advshape.training import parts
+    from advshape.training import callbacks as parts
 
     problems = plan.task.problems("train", plan.train_problems, plan.recipe.task.get("seed", 0))
     judge = parts.Judge(plan.task, problems)

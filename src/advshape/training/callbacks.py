@@ -22,9 +22,9 @@ from advshape.evaluation.sampling.bars import bar_options, stderr_width
 from advshape.passk import pass_at_k
 from advshape.tasks import Problem, Task, Verdict
 from advshape.tasks.judging import RAISED, verdicts
-from advshape.training.progress import progress_line
-from advshape.training.rundir import append_jsonl, read_jsonl
-from advshape.training.warning_signs import WarningSign, first_signs, warning_signs
+from advshape.training.monitor.progress import progress_line
+from advshape.training.monitor.warning_signs import WarningSign, first_signs, warning_signs
+from advshape.training.rundir.directory import append_jsonl, read_jsonl
 
 
 class Judge:
@@ -236,7 +236,7 @@ def trainer_class(stock: bool) -> Callable[..., Any]:
 
     from advshape.adapters.trl import SkipZeroAdvantages
     from advshape.adapters.trl.schedule import ScheduledGRPOTrainer
-    from advshape.training.resume import ExactResume
+    from advshape.training.rundir.resume import ExactResume
 
     bases = (SkipZeroAdvantages, GRPOTrainer) if stock else (ScheduledGRPOTrainer,)
     return type(f"Logged{bases[-1].__name__}", (ExactResume, LoggedRollouts, *bases), {})

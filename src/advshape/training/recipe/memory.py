@@ -128,12 +128,12 @@ def checkpointing(trainer: Mapping[str, Any]) -> bool:
 def zero_stage(trainer: Mapping[str, Any]) -> int:
     """ZeRO's stage: DeepSpeed's own, 3 for FSDP (2 where it keeps the gathered weights), else 0."""
     if trainer.get("fsdp"):
-        from advshape.training.scale import read_config
+        from advshape.training.recipe.scale import read_config
 
         options = read_config("fsdp_config", trainer.get("fsdp_config") or {})
         return 3 if options.get("reshard_after_forward", True) else 2
     if trainer.get("deepspeed"):
-        from advshape.training.scale import read_config
+        from advshape.training.recipe.scale import read_config
 
         return int(read_config("deepspeed", trainer["deepspeed"]).get("zero_optimization", {}).get("stage", 0))
     return 0

@@ -28,8 +28,8 @@ from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
-from advshape.tasks.inside.confine import confine, limit_self
-from advshape.tasks.inside.messages import Reference, decode, encode, receive, send
+from advshape.tasks.sandbox.inside.confine import confine, limit_self
+from advshape.tasks.sandbox.inside.messages import Reference, decode, encode, receive, send
 
 BOX = "/box"
 SPARE_MEMORY = 512
@@ -357,7 +357,7 @@ def ending(code: int) -> str:
 
 BOOTSTRAP = (
     f"import sys; sys.path.insert(0, {os.path.dirname(os.path.abspath(__file__)).rpartition('/advshape/')[0]!r})\n"
-    "from advshape.tasks.inside.candidate import serve\n"
+    "from advshape.tasks.sandbox.inside.candidate import serve\n"
     "sys.path.pop(0); sys.setrecursionlimit(10_000); serve(int(sys.argv[1]))\n"
 )
 

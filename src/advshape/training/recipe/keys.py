@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
 from advshape.errors import AdvshapeError
-from advshape.training.source_fields import source_fields
+from advshape.training.recipe.source_fields import source_fields
 
 SECTIONS = ("model", "task", "objective", "sampling", "trainer", "evaluation")
 MODEL_KEYS = ("path", "dtype", "lora")

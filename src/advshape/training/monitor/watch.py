@@ -17,9 +17,9 @@ from typing import Any
 from advshape.errors import AdvshapeError
 from advshape.report.data.text import short
 from advshape.report.records import read_json
-from advshape.training.progress import batch_pass, clock, pace
-from advshape.training.rundir import RunDirectory, read_jsonl
-from advshape.training.warning_signs import dead_share, warning_signs
+from advshape.training.monitor.progress import batch_pass, clock, pace
+from advshape.training.monitor.warning_signs import dead_share, warning_signs
+from advshape.training.rundir.directory import RunDirectory, read_jsonl
 
 __all__ = ["Snapshot", "screen", "snapshot", "sparkline"]
 

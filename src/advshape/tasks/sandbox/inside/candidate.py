@@ -10,7 +10,7 @@ import sys
 import types
 from typing import Any
 
-from advshape.tasks.inside.messages import Reference, decode, encode, receive, send
+from advshape.tasks.sandbox.inside.messages import Reference, decode, encode, receive, send
 
 
 class Server:

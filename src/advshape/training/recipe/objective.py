@@ -12,7 +12,7 @@ from advshape.curriculum.prioritized import PrioritizedBatches
 from advshape.curriculum.read import read_schedule
 from advshape.curriculum.schedule import Schedule, Stage
 from advshape.errors import AdvshapeError
-from advshape.training.recipe_keys import SAMPLING_KEYS, check_keys, meant
+from advshape.training.recipe.keys import SAMPLING_KEYS, check_keys, meant
 
 STOCK_KEYS = ("trainer",)
 REWARD_KEYS = ("real", "bounds")  # of [objective]: what the trainer does with real-valued rewards

@@ -15,9 +15,11 @@ from advshape.adapters.trl.options import KEPT_SHARE, objective_warnings, skippi
 from advshape.curriculum.schedule import Schedule
 from advshape.errors import AdvshapeError
 from advshape.tasks import Task, load_task
-from advshape.training.budget import budget, read_model
-from advshape.training.models import ModelSource, check_model, find_model, lora_config
-from advshape.training.objective import (
+from advshape.training.recipe.budget import budget, read_model
+from advshape.training.recipe.keys import OUR_TRAINER_KEYS, OWNED_TRAINER_KEYS, TASK_KEYS, meant, nearest
+from advshape.training.recipe.load import Recipe, with_defaults
+from advshape.training.recipe.model import ModelSource, check_model, find_model, lora_config
+from advshape.training.recipe.objective import (
     REWARD_KEYS,
     Visits,
     check_schedule,
@@ -26,11 +28,9 @@ from advshape.training.objective import (
     schedule_lines,
     too_late,
 )
-from advshape.training.recipe import Recipe, with_defaults
-from advshape.training.recipe_keys import OUR_TRAINER_KEYS, OWNED_TRAINER_KEYS, TASK_KEYS, meant, nearest
-from advshape.training.scale import check_scale, obstacles
-from advshape.training.source_fields import SourceField, source_fields
-from advshape.training.trackers import check_trackers
+from advshape.training.recipe.scale import check_scale, obstacles
+from advshape.training.recipe.source_fields import SourceField, source_fields
+from advshape.training.recipe.trackers import check_trackers
 
 HARDWARE_KEYS = ("use_cpu", "bf16", "fp16")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from advshape.errors import AdvshapeError
-from advshape.training.recipe_keys import check_keys, nearest
-from advshape.training.source_fields import source_fields
+from advshape.training.recipe.keys import check_keys, nearest
+from advshape.training.recipe.source_fields import source_fields
 
 DTYPES = ("float32", "bfloat16", "float16")
 SMOLLM2 = "smollm2-135m-instruct"

@@ -26,13 +26,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from advshape.errors import AdvshapeError
-from advshape.tasks.inside.confine import ARCHITECTURES
 from advshape.tasks.protocol import Verdict
+from advshape.tasks.sandbox.inside.confine import ARCHITECTURES
 
 __all__ = ["Limits", "SandboxUnavailable", "check_sandbox", "judge_job"]
 
 INSIDE = Path(__file__).parent / "inside"
-START = "import sys; sys.path.insert(0, '/harness'); from advshape.tasks.inside.harness import main; main()"
+START = "import sys; sys.path.insert(0, '/harness'); from advshape.tasks.sandbox.inside.harness import main; main()"
 STARTING_SECONDS = 60
 """Wall-clock time that a sandbox may need to stand; a machine that needs longer is out of order."""
 SPARE_SECONDS = 30
@@ -219,7 +219,9 @@ def what_exists(limits: Limits) -> list[str]:
     prefix = Path(sys.base_prefix)
     library = prefix / ("lib" if (prefix / "lib").is_dir() else "lib64")
     options: list[str] = []
-    for folder in ("dev", "etc", "harness", "harness/advshape", "harness/advshape/tasks", "python", "python/bin"):
+    place = "harness/advshape/tasks/sandbox"
+    parents = [str(folder) for folder in reversed(Path(place).parents[:-1])]
+    for folder in ("dev", "etc", *parents, place, "python", "python/bin"):
         options += ["--perms", "0755", "--dir", f"/{folder}"]
     for name in ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache"):
         options += ["--ro-bind-try", name, name]
@@ -228,7 +230,7 @@ def what_exists(limits: Limits) -> list[str]:
         options += ["--tmpfs", folder, "--remount-ro", folder]
     for name in ("null", "zero", "full", "random", "urandom"):
         options += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
-    options += ["--ro-bind", str(INSIDE), "/harness/advshape/tasks/inside"]
+    options += ["--ro-bind", str(INSIDE), f"/{place}/inside"]
     options += ["--perms", "1777", "--size", str(limits.disk * 2**20), "--tmpfs", "/box", "--symlink", "box", "/tmp"]
     return options
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advshape.tasks import Problem
-from advshape.training.memory import count_parameters, estimate
-from advshape.training.models import ModelSource, lora_config
+from advshape.training.recipe.memory import count_parameters, estimate
+from advshape.training.recipe.model import ModelSource, lora_config
 
 if TYPE_CHECKING:
-    from advshape.training.plan import Plan
+    from advshape.training.recipe.plan import Plan
 
 SEEN_PROBLEMS = 1000  # of the training problems, for the longest prompt
 

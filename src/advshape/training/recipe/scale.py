@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from advshape.errors import AdvshapeError
-from advshape.training.recipe_keys import nearest
+from advshape.training.recipe.keys import nearest
 
 NEEDED = {"use_vllm": "vllm", "deepspeed": "deepspeed", "use_liger_kernel": "liger_kernel"}
 VLLM_MODES = ("colocate", "server")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from advshape.errors import AdvshapeError
-from advshape.training.recipe_keys import EVALUATION_KEYS, MODEL_KEYS, SECTIONS, check_keys, check_sections, nearest
+from advshape.training.recipe.keys import EVALUATION_KEYS, MODEL_KEYS, SECTIONS, check_keys, check_sections, nearest
 
 EVALUATION_DEFAULTS: dict[str, Any] = {
     "count": 256,

@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from advshape.training.warning_signs import dead_share
+from advshape.training.monitor.warning_signs import dead_share
 
 __all__ = ["Pace", "batch_pass", "clock", "pace", "progress_line"]
 

@@ -25,7 +25,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import rotate_checkpoints
 from trl.trainer.utils import RepeatSampler
 
-from advshape.training.checkpoints import RECIPE, seal
+from advshape.training.rundir.checkpoints import RECIPE, seal
 
 PARTIAL = ".partial"  # where a checkpoint is written, beside the finished ones
 

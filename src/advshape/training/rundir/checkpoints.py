@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from advshape.errors import AdvshapeError
-from advshape.training.recipe import Recipe, load_recipe
-from advshape.training.rundir import RunDirectory
+from advshape.training.recipe.load import Recipe, load_recipe
+from advshape.training.rundir.directory import RunDirectory
 
 SEAL, RECIPE = "seal.json", "recipe.toml"
 FREE = ("trainer.max_steps", "trainer.save_", "trainer.logging_", "trainer.report_to", "evaluation.")

@@ -1,0 +1,1 @@
+"""See a run while it trains: progress, warnings, watch."""
