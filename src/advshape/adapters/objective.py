@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 import advshape
-from advshape.adapters.trl.options import check_real
 from advshape.errors import AdvshapeError
 from advshape.shaping.advantages import group_index
+from advshape.shaping.real import check_real
 from advshape.tables.table import AdvantageEstimator
 
 __all__ = ["ENVIRONMENT", "Objective", "Spec", "check_signature", "launch", "require"]

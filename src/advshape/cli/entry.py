@@ -114,6 +114,7 @@ def _add_demo(commands: Any) -> None:
 def _train(options: argparse.Namespace) -> int:
     from advshape.errors import AdvshapeError
     from advshape.training.recipe.load import load_recipe
+    from advshape.training.recipe.text import describe_plan
 
     if (options.recipe is None) == (options.resume is None):
         raise AdvshapeError("give either a recipe, or --resume DIR (which uses the recipe in DIR)")
@@ -132,7 +133,7 @@ def _train(options: argparse.Namespace) -> int:
         prepared = run.prepare(recipe, options.out, overwrite=options.overwrite, processes=options.processes)
     if options.dry_run:
         print(prepared.plan.recipe.to_toml())
-        print(prepared.plan.describe())
+        print(describe_plan(prepared.plan))
         prepared.plan.check_here()
         return DONE
     return _execute(prepared, not options.quiet)
@@ -140,10 +141,13 @@ def _train(options: argparse.Namespace) -> int:
 
 def _execute(prepared: PreparedRun, progress: bool) -> int:
     from advshape.training import run
+    from advshape.training.recipe.text import describe_plan
 
     no_foreign_bars()
     if run.is_main_process():
-        print(prepared.plan.describe(), *(f"resume     {line}" for line in prepared.told), sep="\n", file=sys.stderr)
+        print(
+            describe_plan(prepared.plan), *(f"resume     {line}" for line in prepared.told), sep="\n", file=sys.stderr
+        )
     try:
         result = prepared.execute(progress)
     except run.Interrupted as error:

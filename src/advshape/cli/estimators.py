@@ -211,7 +211,7 @@ surrogate F that it aims at (as n grows, for a biased one); what it maximises wi
 `adv.estimator(...).table(n).surrogate()`, exactly. *kind* says how the two differ, for every n: unbiased, unbiased
 up to a constant, biased. *Centred*: every group's advantages sum to 0. {NOTE} Kind and centred are computed from
 the tables; that each table is the published rule is a test by enumeration of all groups
-(`tests/test_core_enumeration.py`).
+(`tests/tables/test_core_enumeration.py`).
 
 Random ones draw with `adv.advantages(rewards, rule, rng=np.random.default_rng(0))`. Without `rng` they give their
 exact expectation, which has the same mean gradient and less variance."""

@@ -108,7 +108,7 @@ def _check(options: argparse.Namespace) -> None:
 
 def _evaluated(options: argparse.Namespace) -> tuple[list[Evaluation], tuple[Path, Path]]:
     from advshape.evaluation.sampling.evaluate import evaluate, evaluate_temperatures, evaluation_paths
-    from advshape.training.recipe.load import parse_assignments
+    from advshape.tasks.parameters import parse_assignments
     from advshape.training.recipe.plan import make_task
 
     task = make_task({"name": options.task, **parse_assignments(options.parameters)})
@@ -130,7 +130,7 @@ def _local(options: argparse.Namespace) -> tuple[Any, Any, str]:
     """(model, tokenizer, name) in this process."""
     from advshape.cli.console import no_deprecation_notes, no_foreign_bars
     from advshape.errors import AdvshapeError
-    from advshape.training.recipe.model import find_model, load_model
+    from advshape.evaluation.sampling.models import find_model, load_model
 
     given = [f"--{name.replace('_', '-')}" for name in SERVER_OPTIONS if getattr(options, name) is not None]
     if given:

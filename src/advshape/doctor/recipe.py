@@ -35,8 +35,9 @@ def recipe(spec: str, overrides: Sequence[str]) -> Iterator[Finding]:
 
 def _parts(found: Any) -> Iterator[Callable[[], object]]:
     """The checks of a plan that need nothing of each other."""
+    from advshape.evaluation.sampling.models import find_model
     from advshape.training.recipe import plan
-    from advshape.training.recipe.model import find_model, lora_config
+    from advshape.training.recipe.model import lora_config
     from advshape.training.recipe.objective import check_group, check_rewards, read_visits, resolve_objective
 
     yield lambda: read_visits(found.objective, found.sampling, resolve_objective(found.objective))

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from advshape.errors import AdvshapeError
-from advshape.tasks.judging import check_workers
 from advshape.tasks.protocol import Problem, Verdict
 from advshape.tasks.rows import FileTask, Problems, Row, Source, digest, find_column, prompt_of, text_of
 from advshape.tasks.sandbox.host import Limits, check_sandbox, judge_job
+from advshape.tasks.workers import check_workers
 
 __all__ = ["Code", "extract_program", "human_eval"]
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 
 from advshape.errors import AdvshapeError
-from advshape.tasks.judging import WorkerFailed, WorkerPool, check_workers
 from advshape.tasks.protocol import Problem, Verdict
 from advshape.tasks.rows import FileTask, Problems, Row, Source, digest, find_column, prompt_of, text_of
+from advshape.tasks.workers import WorkerFailed, WorkerPool, check_workers
 
 __all__ = ["Maths", "final_answer", "last_boxed"]
 

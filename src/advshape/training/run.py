@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from advshape.errors import AdvshapeError
 from advshape.evaluation.sampling.evaluate import Evaluation, evaluate
+from advshape.evaluation.sampling.models import ModelSource, load_model
 from advshape.evaluation.stats.curves import paired_difference
 from advshape.report import write_report
 from advshape.training.card import model_card
 from advshape.training.recipe.load import Recipe, load_recipe
-from advshape.training.recipe.model import ModelSource, load_model, lora_config
+from advshape.training.recipe.model import lora_config
 from advshape.training.recipe.plan import Plan, grpo_config, make_plan, world_size
 from advshape.training.recipe.trackers import kept_in, tracker_options
 from advshape.training.rundir.checkpoints import choose

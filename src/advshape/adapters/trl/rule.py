@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 import advshape
-from advshape.adapters.trl.options import check_real
 from advshape.curriculum.history import PromptHistory
 from advshape.errors import AdvshapeError
 from advshape.objectives.surrogate import Surrogate
 from advshape.shaping.layer_cake import Bounds
+from advshape.shaping.real import check_real
 from advshape.tables.table import AdvantageEstimator, AdvantageTable
 
 __all__ = ["TrainersRule", "advantages_per_rollout"]

@@ -12,8 +12,8 @@ import numpy as np
 
 import advshape
 from advshape.adapters.objective import Objective
-from advshape.adapters.trl.options import check_real
 from advshape.errors import AdvshapeError
+from advshape.shaping.real import check_real
 from advshape.tables.table import AdvantageEstimator
 
 __all__ = ["NAME", "examine", "flatten", "objective", "objective_warnings"]

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
-from advshape.errors import AdvshapeError
+from advshape.errors import AdvshapeError, nearest
 from advshape.training.recipe.source_fields import source_fields
 
 SECTIONS = ("model", "task", "objective", "sampling", "trainer", "evaluation")
@@ -36,16 +36,6 @@ OWNED_TRAINER_KEYS = {
     "disable_tqdm": "advshape draws its own progress bar",
     "remove_unused_columns": "the verifier needs the problem's id; it stays off",
 }
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"``, or nothing when no known word is near.
-
-    >>> nearest("learning_rat", ["learning_rate", "beta"])
-    "; did you mean 'learning_rate'?"
-    """
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def check_keys(section: str, given: Iterable[str], known: Sequence[str]) -> None:

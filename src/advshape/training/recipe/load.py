@@ -13,8 +13,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from advshape.errors import AdvshapeError
-from advshape.training.recipe.keys import EVALUATION_KEYS, MODEL_KEYS, SECTIONS, check_keys, check_sections, nearest
+from advshape.errors import AdvshapeError, nearest
+from advshape.tasks.parameters import parse_value
+from advshape.training.recipe.keys import EVALUATION_KEYS, MODEL_KEYS, SECTIONS, check_keys, check_sections
 
 EVALUATION_DEFAULTS: dict[str, Any] = {
     "count": 256,
@@ -122,21 +123,6 @@ def parse_recipe(text: str, name: str = "recipe", overrides: Sequence[str] = ())
     return recipe
 
 
-def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
-    """``KEY=VALUE`` arguments as a dictionary of TOML values.
-
-    >>> parse_assignments(["four=0.5", "name=x"])
-    {'four': 0.5, 'name': 'x'}
-    """
-    found: dict[str, Any] = {}
-    for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        if not equals or not key:
-            raise AdvshapeError(f"--set needs key=value, got {assignment!r}")
-        found[key.strip()] = _value(text.strip())
-    return found
-
-
 def with_defaults(recipe: Recipe) -> Recipe:
     """The recipe with the project's defaults written out, as a run directory stores it."""
     evaluation = EVALUATION_DEFAULTS | dict(recipe.evaluation)
@@ -162,15 +148,7 @@ def _apply(data: dict[str, Any], override: str) -> None:
         table = table.setdefault(key, {})
         if not isinstance(table, dict):
             raise AdvshapeError(f"--set {override!r}: {key!r} is not a table")
-    table[keys[-1]] = _value(text.strip())
-
-
-def _value(text: str) -> Any:
-    """A TOML value, or the text itself when it is none: ``--set objective.estimator=maxrl`` needs no quotes."""
-    try:
-        return tomllib.loads(f"x = {text}")["x"]
-    except tomllib.TOMLDecodeError:
-        return text
+    table[keys[-1]] = parse_value(text.strip())
 
 
 def _without_none(value: Any) -> Any:

@@ -71,7 +71,7 @@ def check_group(estimator: advshape.AdvantageEstimator, n: int) -> None:
 
 def check_rewards(objective: Mapping[str, Any], estimator: advshape.AdvantageEstimator, n: int) -> None:
     """Raise when the estimator cannot take real-valued rewards as ``[objective] real`` and ``bounds`` say."""
-    from advshape.adapters.trl.options import check_real
+    from advshape.shaping.real import check_real
 
     try:
         check_real(estimator, objective.get("real"), objective.get("bounds"), range(estimator.smallest_n, n + 1))

@@ -11,21 +11,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import advshape
-from advshape.adapters.trl.options import KEPT_SHARE, objective_warnings, skipping_is_off
+from advshape.adapters.trl.options import KEPT_SHARE, objective_warnings
 from advshape.curriculum.schedule import Schedule
-from advshape.errors import AdvshapeError
+from advshape.errors import AdvshapeError, nearest
+from advshape.evaluation.sampling.models import ModelSource, find_model, read_model
 from advshape.tasks import Task, load_task
-from advshape.training.recipe.budget import budget, read_model
-from advshape.training.recipe.keys import OUR_TRAINER_KEYS, OWNED_TRAINER_KEYS, TASK_KEYS, meant, nearest
+from advshape.training.recipe.keys import OUR_TRAINER_KEYS, OWNED_TRAINER_KEYS, TASK_KEYS, meant
 from advshape.training.recipe.load import Recipe, with_defaults
-from advshape.training.recipe.model import ModelSource, check_model, find_model, lora_config
+from advshape.training.recipe.model import check_model, lora_config
 from advshape.training.recipe.objective import (
     REWARD_KEYS,
     Visits,
     check_schedule,
     read_visits,
     resolve_objective,
-    schedule_lines,
     too_late,
 )
 from advshape.training.recipe.scale import check_scale, obstacles
@@ -89,28 +88,6 @@ class Plan:
         """Raise where this machine, or this start, lacks what the recipe needs: a package, more processes."""
         if found := obstacles(self.config, self.processes):
             raise AdvshapeError("; ".join(found))
-
-    def describe(self) -> str:
-        """The plan for a person: what ``--dry-run`` prints below the resolved recipe."""
-        n = self.config["num_generations"]
-        objective = ["TRL's own GRPO advantages (stock trainer)"]
-        if self.schedule is not None:
-            objective = [repr(self.estimator)] if self.schedule.constant else list(schedule_lines(self.schedule))
-        lines = [
-            f"model      {self.model.name} ({self.model.location})",
-            f"task       {self.task.name}, {self.train_problems} training problems",
-            "objective  " + "\n           ".join(objective),
-            *self.visits.lines(self.prompts_per_batch),
-            f"batch      {self.prompts_per_batch} prompts x {n} rollouts for each generation",
-            f"steps      {_steps(self.config)}",
-            f"skipped    {_skipped(self)}",
-        ]
-        if self.rewards:
-            lines.insert(3, f"rewards    {', '.join(f'{key} = {value!r}' for key, value in self.rewards.items())}")
-        lines += budget(self)
-        lines += [f"note       {note}" for note in self.notes]
-        lines += [f"warning    {text}" for text in self.warnings]
-        return "\n".join(lines)
 
 
 def make_plan(recipe: Recipe, processes: int | None = None) -> Plan:
@@ -301,16 +278,3 @@ def _remarks(
         notes.append("fsdp: accelerate shards on accelerators only; on this CPU each process holds the whole model")
     late = () if schedule is None else tuple(too_late(schedule, config.get("max_steps", -1)))
     return tuple(notes), (*late, *objective_warnings(SimpleNamespace(**config)))
-
-
-def _steps(config: Mapping[str, Any]) -> str:
-    if config.get("max_steps", -1) > 0:
-        return str(config["max_steps"])
-    return f"{config.get('num_train_epochs', 3)} epochs"
-
-
-def _skipped(plan: Plan) -> str:
-    if not plan.skips:
-        return "nothing (skip_zero_advantages = false)"
-    off = skipping_is_off(SimpleNamespace(**plan.config))
-    return f"nothing: {off}" if off else "rollouts with advantage 0 take part in no forward or backward pass"

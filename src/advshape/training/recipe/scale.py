@@ -8,8 +8,7 @@ from importlib import util
 from pathlib import Path
 from typing import Any
 
-from advshape.errors import AdvshapeError
-from advshape.training.recipe.keys import nearest
+from advshape.errors import AdvshapeError, nearest
 
 NEEDED = {"use_vllm": "vllm", "deepspeed": "deepspeed", "use_liger_kernel": "liger_kernel"}
 VLLM_MODES = ("colocate", "server")

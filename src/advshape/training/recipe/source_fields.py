@@ -1,6 +1,6 @@
 """The fields of a dataclass, read from its source: TRL takes seconds to import, a mistyped key should not.
 
-Base classes are followed through the modules that they are imported from. ``tests/test_training_plan.py`` compares the
+Base classes are followed through the modules that they are imported from. ``tests/training/test_training_plan.py`` compares the
 fields and defaults with those of the classes themselves.
 """
 
