@@ -66,12 +66,21 @@ def main() -> int:
     print(f"{GROUPS} groups of {N}; {'ours':>43} {'beside':>12} {'ratio':>7} {'best':>7}  goal")
     for rule in RULES:
         E = adv.estimator(rule)
-        good.append(row(f"numpy  {rule} / GRPO in two lines", TABLE_GOAL,
-                        lambda E=E: adv.advantages(binary, E), lambda: grpo_numpy(binary)))  # fmt: skip
+        good.append(
+            row(
+                f"numpy  {rule} / GRPO in two lines",
+                TABLE_GOAL,
+                lambda E=E: adv.advantages(binary, E),
+                lambda: grpo_numpy(binary),
+            )
+        )
     E = adv.estimator("pass_at_k(k=4)")
     cake = lambda x: adv.advantages(x, E, real="layer_cake")
-    good.append(row("numpy  layer-cake / sort with order (argsort)", CAKE_GOAL, lambda: cake(real),
-                    lambda: np.argsort(real, -1)))  # fmt: skip
+    good.append(
+        row(
+            "numpy  layer-cake / sort with order (argsort)", CAKE_GOAL, lambda: cake(real), lambda: np.argsort(real, -1)
+        )
+    )
     if find_spec("torch") is not None:
         import torch
 
@@ -79,10 +88,22 @@ def main() -> int:
         tensor, real_tensor = torch.tensor(binary), torch.tensor(real)
         for rule in RULES:
             E_ = adv.estimator(rule)
-            good.append(row(f"torch  {rule} / GRPO in two lines", TABLE_GOAL,
-                            lambda E=E_: adv.advantages(tensor, E), lambda: grpo_torch(tensor)))  # fmt: skip
-        good.append(row("torch  layer-cake / torch.sort", CAKE_GOAL, lambda: cake(real_tensor),
-                        lambda: torch.sort(real_tensor, -1)))  # fmt: skip
+            good.append(
+                row(
+                    f"torch  {rule} / GRPO in two lines",
+                    TABLE_GOAL,
+                    lambda E=E_: adv.advantages(tensor, E),
+                    lambda: grpo_torch(tensor),
+                )
+            )
+        good.append(
+            row(
+                "torch  layer-cake / torch.sort",
+                CAKE_GOAL,
+                lambda: cake(real_tensor),
+                lambda: torch.sort(real_tensor, -1),
+            )
+        )
     print(f"{sum(good)} of {len(good)} goals met")
     return 0
 

@@ -105,12 +105,15 @@ def write_parquet(path: Path) -> None:
         prompts = np.repeat(np.arange(first, first + per_group), N)
         right = np.tile(np.arange(N), per_group) < correct[prompts]
         names = pa.array([f"question {i}: what is {i} + 1?" for i in range(first, first + per_group)])
-        table = pa.table({
-            "step": pa.array(np.ones(len(prompts), np.int64)),
-            "prompt": names.take(pa.array(prompts - first)),
-            "completion": pa.array(["yes", "no"]).take(pa.array(right.astype(np.int64))),
-            "judge": pa.array(right.astype(np.float64)), "advantage": pa.array(np.zeros(len(prompts))),
-        })  # fmt: skip
+        table = pa.table(
+            {
+                "step": pa.array(np.ones(len(prompts), np.int64)),
+                "prompt": names.take(pa.array(prompts - first)),
+                "completion": pa.array(["yes", "no"]).take(pa.array(right.astype(np.int64))),
+                "judge": pa.array(right.astype(np.float64)),
+                "advantage": pa.array(np.zeros(len(prompts))),
+            }
+        )
         writer = writer or pq.ParquetWriter(path, table.schema)
         writer.write_table(table)
     assert writer is not None
@@ -123,8 +126,14 @@ def write_json_lines(path: Path) -> None:
     with path.open("w") as file:
         for i, c in enumerate(correct):
             for j in range(N):
-                row = {"input": f"question {i}", "output": "an answer of a few words", "gts": "1",
-                       "score": float(j < c), "step": 1, "uid": f"{i}_{j}_0"}  # fmt: skip
+                row = {
+                    "input": f"question {i}",
+                    "output": "an answer of a few words",
+                    "gts": "1",
+                    "score": float(j < c),
+                    "step": 1,
+                    "uid": f"{i}_{j}_0",
+                }
                 file.write(json.dumps(row) + "\n")
 
 

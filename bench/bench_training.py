@@ -45,11 +45,22 @@ def make_trainer(ours: bool, folder: str, rewards: Any, rollout: Any = None, **g
     path = files("advshape") / "models" / "countdown"
     problems = load_task("countdown").problems("train", PROMPTS * (1 if rollout else STEPS + 1), 0)
     settings: dict[str, Any] = {
-        "per_device_train_batch_size": 128, "gradient_accumulation_steps": 4, "num_generations": N,
-        "max_completion_length": 16, "loss_type": "dr_grpo", "activation_checkpointing": False,
-        "gradient_checkpointing": False, "use_cpu": True, "bf16": False, "report_to": "none", "logging_steps": 1,
-        "save_strategy": "no", "disable_tqdm": True, "dataloader_pin_memory": False, "seed": 0,
-    }  # fmt: skip
+        "per_device_train_batch_size": 128,
+        "gradient_accumulation_steps": 4,
+        "num_generations": N,
+        "max_completion_length": 16,
+        "loss_type": "dr_grpo",
+        "activation_checkpointing": False,
+        "gradient_checkpointing": False,
+        "use_cpu": True,
+        "bf16": False,
+        "report_to": "none",
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": False,
+        "seed": 0,
+    }
     made = (SurrogateGRPOTrainer if ours else GRPOTrainer)(
         model=AutoModelForCausalLM.from_pretrained(path),
         reward_funcs=rewards,
@@ -92,8 +103,13 @@ def recorded(made: Any) -> dict[str, list[list[int]]]:
     """One rollout of the model for each place of the batch, its prompt and its completion."""
     import torch
 
-    tokens = made.processing_class([p.prompt for p in made.problems], return_tensors="pt", padding=True,
-                                   padding_side="left", return_token_type_ids=False)  # fmt: skip
+    tokens = made.processing_class(
+        [p.prompt for p in made.problems],
+        return_tensors="pt",
+        padding=True,
+        padding_side="left",
+        return_token_type_ids=False,
+    )
     torch.manual_seed(0)
     out = made.model.generate(**tokens, do_sample=True, max_new_tokens=16, num_return_sequences=N, use_cache=True)
     end = made.processing_class.eos_token_id
@@ -129,11 +145,15 @@ def dead_groups(folder: str) -> float:
     for name, seconds in (("ours", ours), ("stock TRL", stock)):
         wall, cpu = np.median(seconds, axis=0)
         print(f"  {name:<10} {wall:6.2f} s  {cpu:6.2f} s of processor time")
-    print(f"  ours / stock: {ratios[0]:.2f} of wall time, {ratios[1]:.2f} of processor time (goal {GOAL}"
-          f"{'' if ratios[1] <= GOAL else ': NO'})")  # fmt: skip
+    print(
+        f"  ours / stock: {ratios[0]:.2f} of wall time, {ratios[1]:.2f} of processor time (goal {GOAL}"
+        f"{'' if ratios[1] <= GOAL else ': NO'})"
+    )
     saved = np.median((stock - ours)[:, 0])
-    print(f"  skipped {log['advshape/rollouts_skipped']:.2f} of the rollouts; the metric seconds_saved says "
-          f"{log['advshape/seconds_saved']:.2f} s a step, measured {saved:.2f} s")  # fmt: skip
+    print(
+        f"  skipped {log['advshape/rollouts_skipped']:.2f} of the rollouts; the metric seconds_saved says "
+        f"{log['advshape/seconds_saved']:.2f} s a step, measured {saved:.2f} s"
+    )
     return float(ratios[1])
 
 
@@ -164,12 +184,16 @@ def side_by_side(folder: str) -> None:
     print(f"the same with generation and verdicts; medians of {STEPS - 1} steps, means of {ROUNDS} runs")
     mean = {who: {key: np.mean([row[key] for row in seen]) for key in seen[0]} for who, seen in rows.items()}
     for who, row in mean.items():
-        print(f"  {who:<10} {row['wall']:6.2f} s  {row['cpu']:6.2f} s of processor time a step,"
-              f" {row['tokens'] / row['cpu']:7,.0f} tokens a processor second, peak {row['peak']:.0f} MiB,"
-              f" skipped {row['skipped']:.2f}")  # fmt: skip
+        print(
+            f"  {who:<10} {row['wall']:6.2f} s  {row['cpu']:6.2f} s of processor time a step,"
+            f" {row['tokens'] / row['cpu']:7,.0f} tokens a processor second, peak {row['peak']:.0f} MiB,"
+            f" skipped {row['skipped']:.2f}"
+        )
     ours, stock = mean["ours"], mean["stock"]
-    print(f"  ours / stock: {ours['cpu'] / stock['cpu']:.2f} of processor time, {ours['peak'] / stock['peak']:.2f} "
-          "of peak memory")  # fmt: skip
+    print(
+        f"  ours / stock: {ours['cpu'] / stock['cpu']:.2f} of processor time, {ours['peak'] / stock['peak']:.2f} "
+        "of peak memory"
+    )
 
 
 def main() -> int:

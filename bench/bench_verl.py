@@ -102,8 +102,10 @@ def main() -> int:
     print(f"{GROUPS} groups of {N} rollouts of {TOKENS} tokens, medians of {REPEATS}")
     print(f"{'':<20} {'time':>9} {'to the floor':>13} {'peak':>9}")
     for name in calls:
-        print(f"{name:<20} {statistics.median(found[name]) * 1e3:>6.1f} ms {ratio(name, 'floor'):>13.2f} "
-              f"{memory[name]:>6.0f} MB")  # fmt: skip
+        print(
+            f"{name:<20} {statistics.median(found[name]) * 1e3:>6.1f} ms {ratio(name, 'floor'):>13.2f} "
+            f"{memory[name]:>6.0f} MB"
+        )
     goals = {f"{name} at most {FLOOR_GOAL} floors": ratio(name, "floor") <= FLOOR_GOAL for name in OURS}
     goals |= {f"{name} no slower than {own}": ratio(name, own) <= 1 for name in OURS for own in THEIRS}
     goals |= {f"{name} no more memory than {own}": memory[name] <= memory[own] + 1 for name in OURS for own in THEIRS}

@@ -342,8 +342,21 @@ def report_differences(found: list[tuple[str, str, int, int, int, float]], sizes
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    names = ["population", "M", "n", "k", "truth", "ours", "Student", "Wald", "bootstrap", "width", "replicates",
-             "unlike", "beyond"]  # fmt: skip
+    names = [
+        "population",
+        "M",
+        "n",
+        "k",
+        "truth",
+        "ours",
+        "Student",
+        "Wald",
+        "bootstrap",
+        "width",
+        "replicates",
+        "unlike",
+        "beyond",
+    ]
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, names, lineterminator="\n")
         writer.writeheader()

@@ -93,12 +93,16 @@ def main() -> int:
                 seen = [draw(rng, prompts) for _ in range(options.evaluations)]
                 ranges = [(float(x.min()), float(x.max())) for x in seen]
                 t = [student(value(x)) for x in seen]
-                left = np.mean([a < low - 1e-12 or b > high + 1e-12
-                                for (a, b), (low, high) in zip(t, ranges, strict=True)])  # fmt: skip
+                left = np.mean(
+                    [a < low - 1e-12 or b > high + 1e-12 for (a, b), (low, high) in zip(t, ranges, strict=True)]
+                )
                 own = [ours(value(x), *ends) for x, ends in zip(seen, ranges, strict=True)]
                 resampled = f"{share([bca(value(x)) for x in seen[:200]], truth):.1f}" if prompts <= 100 else "–"
-                print(f"| {name} | {measure} | {prompts} | {share(own, truth):.1f} | {share(t, truth):.1f} |"
-                      f" {resampled} | {100 * left:.0f} % |", flush=True)  # fmt: skip
+                print(
+                    f"| {name} | {measure} | {prompts} | {share(own, truth):.1f} | {share(t, truth):.1f} |"
+                    f" {resampled} | {100 * left:.0f} % |",
+                    flush=True,
+                )
     return 0
 
 

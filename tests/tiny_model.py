@@ -19,14 +19,21 @@ def save_model(folder, chat=True, pad=True):
     tokens = Tokenizer(models.BPE(vocab={name: i for i, name in enumerate(names)}, merges=[]))
     tokens.pre_tokenizer, tokens.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=tokens, eos_token="<|end|>", additional_special_tokens=["<|start|>"],
+        tokenizer_object=tokens,
+        eos_token="<|end|>",
+        additional_special_tokens=["<|start|>"],
         **({"pad_token": "<|pad|>"} if pad else {}),
-    )  # fmt: skip
+    )
     tokenizer.chat_template = TEMPLATE if chat else None
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
-    size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
-            "num_key_value_heads": 1}  # fmt: skip
+    size = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+    }
     ends = {"bos_token_id": None, "eos_token_id": 257, **({"pad_token_id": 258} if pad else {})}
     Qwen2ForCausalLM(Qwen2Config(vocab_size=len(names), **size, **ends)).save_pretrained(folder)
     return folder

@@ -54,8 +54,12 @@ CASES = (
     Case("unequal groups", *mixed(1, [3, 8, 4, 16])),
     Case("unequal groups, some too small for the rule", *mixed(2, [1, 2, 3, 9])),
     Case("shuffled uids", *mixed(3, [8] * 16)),
-    Case("uids interleaved, never two neighbours alike", (1.0, 0.0, 0.0, 1.0, 1.0, 1.0), ("a", "b", "c") * 2,
-         rule={"estimator": "rloo"}),
+    Case(
+        "uids interleaved, never two neighbours alike",
+        (1.0, 0.0, 0.0, 1.0, 1.0, 1.0),
+        ("a", "b", "c") * 2,
+        rule={"estimator": "rloo"},
+    ),
     Case("one rollout per prompt, rule needs more", (1.0, 0.0, 1.0), ("a", "b", "c"), rule={"estimator": "rloo"}),
     Case("one rollout per prompt, rule allows it", (1.0, 0.0, 1.0), ("a", "b", "c"), rule={"estimator": "reinforce"}),
     Case("all wrong", (0.0,) * 8, TWO),
@@ -81,7 +85,7 @@ CASES = (
     Case("every response mask empty", (1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0), TWO, length=(0,) * 8),
     Case("a rule with a batch of its own formula", *mixed(7, [6, 6, 9]), rule={"surrogate": "1-(1-rho)**3"}),
     Case("scaled", *mixed(8, [6, 6, 9]), rule={"estimator": "maxrl", "scale": "rms"}),
-)  # fmt: skip
+)
 
 
 def expected(case):

@@ -59,8 +59,12 @@ def test_a_changed_signature_is_one_sentence():
 
 
 def test_an_objective_is_read_from_text_mapping_and_estimator():
-    for spec in ("pass_at_k(k=3)", {"estimator": "pass_at_k", "k": 3}, '{"estimator": "pass_at_k", "k": 3}',
-                 adv.estimator("pass_at_k", k=3)):  # fmt: skip
+    for spec in (
+        "pass_at_k(k=3)",
+        {"estimator": "pass_at_k", "k": 3},
+        '{"estimator": "pass_at_k", "k": 3}',
+        adv.estimator("pass_at_k", k=3),
+    ):
         np.testing.assert_array_equal(
             Objective.read(spec).rule.table(8).weight, adv.estimator("pass_at_k", k=3).table(8).weight
         )
@@ -68,10 +72,16 @@ def test_an_objective_is_read_from_text_mapping_and_estimator():
     np.testing.assert_array_equal(scaled.rule.table(4).weight, adv.estimator("rloo").scaled("rms").table(4).weight)
 
 
-@pytest.mark.parametrize(("spec", "message"), [
-    ("", "no objective is named"), ("nonsense", "nonsense"), ('{"estimator"', "is no JSON"),
-    ({"estimator": "nsr", "real": "layer_cake"}, "bounds"), ({"estimator": "rloo", "bounds": [0, 1]}, "go with real"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("", "no objective is named"),
+        ("nonsense", "nonsense"),
+        ('{"estimator"', "is no JSON"),
+        ({"estimator": "nsr", "real": "layer_cake"}, "bounds"),
+        ({"estimator": "rloo", "bounds": [0, 1]}, "go with real"),
+    ],
+)
 def test_a_bad_objective_is_refused(spec, message):
     with pytest.raises(AdvshapeError, match=message):
         Objective.read(spec)

@@ -42,8 +42,11 @@ def maker(n, word="dr_grpo", kl=0.0, **given):
     args.algo.advantage = SimpleNamespace(estimator=word, gamma=1.0, lambd=1.0, no_std_norm=False)
     args.algo.dynamic_filtering_enable = given.get("filter", False)
     args.rollout.n_samples_per_prompt = n
-    args.reward = SimpleNamespace(clip_range=given.get("clip", (-1e6, 1e6)), overlong_buffer_len=None,
-                                  stop_properly_penalty_coef=given.get("penalty"))  # fmt: skip
+    args.reward = SimpleNamespace(
+        clip_range=given.get("clip", (-1e6, 1e6)),
+        overlong_buffer_len=None,
+        stop_properly_penalty_coef=given.get("penalty"),
+    )
     found = object.__new__(MAKER)
     found.strategy, found.args, found.advantage_estimator = SimpleNamespace(args=args), args, word
     found.kl_ctl = SimpleNamespace(value=kl)
@@ -56,10 +59,16 @@ def experiences(rewards, lengths, dtype="float32", size=3, kl=0.0):
     parts = [order[i : i + size] for i in range(0, len(order), size)]
     mask = (torch.arange(TOKENS)[None, :] < torch.tensor(lengths)[:, None]).float()
     return [
-        SimpleNamespace(index=part.tolist(), rewards=torch.tensor(rewards, dtype=getattr(torch, dtype))[part], info={},
-                        kl=torch.full((len(part), TOKENS), kl), action_mask=mask[part], values=None)
+        SimpleNamespace(
+            index=part.tolist(),
+            rewards=torch.tensor(rewards, dtype=getattr(torch, dtype))[part],
+            info={},
+            kl=torch.full((len(part), TOKENS), kl),
+            action_mask=mask[part],
+            values=None,
+        )
         for part in parts
-    ]  # fmt: skip
+    ]
 
 
 def by_rollout(found, size):
@@ -90,9 +99,14 @@ def test_hostile_cases(case):
     assert held.advantage_estimator == held.args.algo.advantage.estimator == "dr_grpo"  # as before
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [
-    ("rloo", "rloo"), ("dr_grpo", "dr_grpo"), ({"estimator": "grpo", "ddof": 1, "epsilon": 1e-9}, "group_norm"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("rloo", "rloo"),
+        ("dr_grpo", "dr_grpo"),
+        ({"estimator": "grpo", "ddof": 1, "epsilon": 1e-9}, "group_norm"),
+    ],
+)
 def test_the_same_as_openrlhfs_own_where_both_mean_the_same(ours, theirs):
     """With a KL penalty in the reward too, which stays OpenRLHF's."""
     rewards = hostile.mixed(9, [8] * 4, 0.3, 0.7)[0]
@@ -103,12 +117,15 @@ def test_the_same_as_openrlhfs_own_where_both_mean_the_same(ours, theirs):
     torch.testing.assert_close(found, want, rtol=2e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(("rule", "given", "key"), [
-    ("rloo", {"word": "reinforce_baseline"}, "--algo.advantage.estimator reinforce_baseline"),
-    ("rloo", {"word": "gae"}, "--algo.advantage.estimator gae"),
-    ("nsr", {"filter": True}, "--algo.dynamic_filtering_enable"),
-    ("maxrl", {"clip": (-2, 2)}, "--reward.clip_range -2 2 would clip"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("rule", "given", "key"),
+    [
+        ("rloo", {"word": "reinforce_baseline"}, "--algo.advantage.estimator reinforce_baseline"),
+        ("rloo", {"word": "gae"}, "--algo.advantage.estimator gae"),
+        ("nsr", {"filter": True}, "--algo.dynamic_filtering_enable"),
+        ("maxrl", {"clip": (-2, 2)}, "--reward.clip_range -2 2 would clip"),
+    ],
+)
 def test_arguments_that_undo_the_estimator_are_refused(rule, given, key):
     adapter.patch(rule)
     with pytest.raises(AdvshapeError, match=f"^{key}"):
@@ -171,8 +188,10 @@ def test_the_launcher_hands_hook_and_objective_to_ray(monkeypatch):
 def test_a_ray_worker_is_patched_by_the_hook():
     """What the launcher hands to `ray.init`, in a real cluster; the worker names our adapter nowhere."""
     path = os.pathsep.join(p for p in sys.path if p)
-    given = {"env_vars": {"ADVSHAPE": "pass_at_k(k=2)", "PYTHONPATH": path},
-             "worker_process_setup_hook": "advshape.adapters.openrlhf.setup"}  # fmt: skip
+    given = {
+        "env_vars": {"ADVSHAPE": "pass_at_k(k=2)", "PYTHONPATH": path},
+        "worker_process_setup_hook": "advshape.adapters.openrlhf.setup",
+    }
     with cluster(num_cpus=1, runtime_env=given) as ray:
 
         @ray.remote

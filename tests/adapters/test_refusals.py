@@ -78,11 +78,14 @@ def test_reverse_without_the_trainer(scheme, capsys):
     assert line.startswith(f"advshape: {TRAINERS[scheme][0]} is not installed for {sys.executable}: give --python PATH")
 
 
-@pytest.mark.parametrize(("files", "said"), [
-    ({}, "ms-swift 5.0.0 could not be imported as swift.rl_core.advantage"),
-    ({"swift/rl_core/advantage.py": ""}, "ms-swift 5.0.0 does not have its advantages where they were (module"),
-    (SWIFT, "compute_advantages() got an unexpected keyword argument 'reward_weights'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({}, "ms-swift 5.0.0 could not be imported as swift.rl_core.advantage"),
+        ({"swift/rl_core/advantage.py": ""}, "ms-swift 5.0.0 does not have its advantages where they were (module"),
+        (SWIFT, "compute_advantages() got an unexpected keyword argument 'reward_weights'"),
+    ],
+)
 def test_reverse_with_a_version_whose_code_has_moved_or_changed(tmp_path, files, said):
     stand_in(tmp_path, "ms-swift", "5.0.0", files)
     assert said in refusal(tmp_path, "advshape", "reverse", "swift:grpo")

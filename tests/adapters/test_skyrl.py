@@ -70,11 +70,17 @@ def test_the_same_as_skyrls_own_where_both_mean_the_same(register):
         REGISTRY._functions.pop("advshape")
 
 
-@pytest.mark.parametrize(("rule", "key", "value"), [
-    ("rloo", "advantage_batch_normalize", True), ("rloo", "grpo_norm_by_std", False),
-    ("rloo", "use_kl_in_reward", True), ("nsr", "dynamic_sampling.type", "filter"),
-    ("nsr", "zero_variance_filter", True), ("psr", "zero_variance_filter", True),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("rule", "key", "value"),
+    [
+        ("rloo", "advantage_batch_normalize", True),
+        ("rloo", "grpo_norm_by_std", False),
+        ("rloo", "use_kl_in_reward", True),
+        ("nsr", "dynamic_sampling.type", "filter"),
+        ("nsr", "zero_variance_filter", True),
+        ("psr", "zero_variance_filter", True),
+    ],
+)
 def test_settings_that_undo_the_estimator_are_refused(rule, key, value, register):
     config = SkyRLTrainConfig.from_cli_overrides([f"trainer.algorithm.{key}={value}"]).trainer.algorithm
     register(rule)

@@ -68,13 +68,15 @@ def test_the_objective_comes_from_the_environment_where_no_argument_has_it(monke
     assert post_process_rewards(arguments(None), samples([1.0, 0.0], [0, 0]))[1] == [1, 0]
 
 
-@pytest.mark.parametrize(("rule", "given", "key"), [
-    ("rloo", {"normalize_advantages": True}, "--normalize-advantages"),
-    ("rloo", {"advantage_estimator": "ppo"}, "--advantage-estimator ppo"),
-    ("rloo", {"custom_advantage_function_path": "a.b"}, "--custom-advantage-function-path"),
-    ("nsr", {"dynamic_sampling_filter_path": "filters.check_reward_nonzero_std"},
-     "--dynamic-sampling-filter-path"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("rule", "given", "key"),
+    [
+        ("rloo", {"normalize_advantages": True}, "--normalize-advantages"),
+        ("rloo", {"advantage_estimator": "ppo"}, "--advantage-estimator ppo"),
+        ("rloo", {"custom_advantage_function_path": "a.b"}, "--custom-advantage-function-path"),
+        ("nsr", {"dynamic_sampling_filter_path": "filters.check_reward_nonzero_std"}, "--dynamic-sampling-filter-path"),
+    ],
+)
 def test_arguments_that_undo_the_estimator_are_refused(rule, given, key):
     args = SimpleNamespace(**{**vars(arguments(rule)), **given})
     with pytest.raises(AdvshapeError, match=f"^{key}"):

@@ -58,8 +58,11 @@ def test_hostile_cases_by_position(case):
 def test_hostile_cases_by_request(case):
     """Every second rollout has an earlier row of the same request, whose reward is the same (ms-swift checks that)."""
     rows = [i for i in range(len(case.rewards)) for _ in range(1 + i % 2)]
-    given = {"reward_weights": torch.ones(1), "prompt_ids": [case.uids[i] for i in rows],
-             "request_ids": [f"request-{i}" for i in rows]}  # fmt: skip
+    given = {
+        "reward_weights": torch.ones(1),
+        "prompt_ids": [case.uids[i] for i in rows],
+        "request_ids": [f"request-{i}" for i in rows],
+    }
     if case.refused:
         with pytest.raises(AdvshapeError, match=refusal(case)):
             adapter.patch(case.rule)
@@ -70,11 +73,14 @@ def test_hostile_cases_by_request(case):
     np.testing.assert_allclose(found, hostile.expected(case)[rows], rtol=case.tolerance, atol=case.tolerance)
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [
-    ("rloo", {"advantage_estimator": "rloo", "scale_rewards": "none"}),
-    ({"estimator": "grpo", "ddof": 1, "epsilon": 1e-4}, {"scale_rewards": "group"}),
-    ("dr_grpo", {"scale_rewards": "none"}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("rloo", {"advantage_estimator": "rloo", "scale_rewards": "none"}),
+        ({"estimator": "grpo", "ddof": 1, "epsilon": 1e-4}, {"scale_rewards": "group"}),
+        ("dr_grpo", {"scale_rewards": "none"}),
+    ],
+)
 def test_the_same_as_ms_swifts_own_where_both_mean_the_same(ours, theirs):
     rewards = torch.tensor(hostile.mixed(9, [8] * 4)[0])[:, None]
     given = {"reward_weights": torch.ones(1), "num_generations": 8}
@@ -109,11 +115,15 @@ def test_a_plug_in_file_patches_every_module_that_holds_the_function(tmp_path):
         del sys.modules[trainer.__name__]
 
 
-@pytest.mark.parametrize(("options", "key"), [
-    ({"advantage_estimator": "rloo"}, "--advantage_estimator rloo"),
-    ({"scale_rewards": "gdpo"}, "--scale_rewards gdpo"),
-    ({"scale_rewards": "batch"}, "--scale_rewards batch"), ({"kl_in_reward": True, "beta": 0.1}, "--kl_in_reward true"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [
+        ({"advantage_estimator": "rloo"}, "--advantage_estimator rloo"),
+        ({"scale_rewards": "gdpo"}, "--scale_rewards gdpo"),
+        ({"scale_rewards": "batch"}, "--scale_rewards batch"),
+        ({"kl_in_reward": True, "beta": 0.1}, "--kl_in_reward true"),
+    ],
+)
 def test_options_that_undo_the_estimator_are_refused(options, key):
     adapter.patch("rloo")
     with pytest.raises(AdvshapeError, match=f"^{key}"):

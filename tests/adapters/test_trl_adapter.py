@@ -37,9 +37,12 @@ def tokenizer():
     made = Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>"))
     made.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
     return PreTrainedTokenizerFast(
-        tokenizer_object=made, pad_token="<pad>", eos_token="<eos>", padding_side="left",
+        tokenizer_object=made,
+        pad_token="<pad>",
+        eos_token="<eos>",
+        padding_side="left",
         clean_up_tokenization_spaces=False,
-    )  # fmt: skip
+    )
 
 
 def model():
@@ -64,22 +67,41 @@ def right(completions, **_):
 
 def config(tmp_path, **given):
     defaults = {
-        "output_dir": str(tmp_path), "use_cpu": True, "bf16": False, "activation_checkpointing": False, "optim": "sgd",
-        "learning_rate": 0.5, "lr_scheduler_type": "constant", "max_grad_norm": 0.0, "max_steps": 5, "seed": 3,
+        "output_dir": str(tmp_path),
+        "use_cpu": True,
+        "bf16": False,
+        "activation_checkpointing": False,
+        "optim": "sgd",
+        "learning_rate": 0.5,
+        "lr_scheduler_type": "constant",
+        "max_grad_norm": 0.0,
+        "max_steps": 5,
+        "seed": 3,
         "report_to": "none",
-        "per_device_train_batch_size": 24, "num_generations": 6, "max_completion_length": 5, "loss_type": "dr_grpo",
-        "logging_steps": 1, "save_strategy": "no", "disable_tqdm": True, "dataloader_pin_memory": False,
-    }  # fmt: skip
+        "per_device_train_batch_size": 24,
+        "num_generations": 6,
+        "max_completion_length": 5,
+        "loss_type": "dr_grpo",
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": False,
+    }
     return GRPOConfig(**defaults | given)
 
 
 def trainer(cls, tmp_path, *, estimator=NONE, rewards=right, rows=8, eval_rows=0, rollout=NONE, **given):
     named = {} if estimator is None else {"estimator": estimator}
     return cls(
-        model=model(), reward_funcs=rewards, args=config(tmp_path, **given), train_dataset=dataset(rows),
-        eval_dataset=dataset(eval_rows) if eval_rows else None, processing_class=tokenizer(), rollout_func=rollout,
+        model=model(),
+        reward_funcs=rewards,
+        args=config(tmp_path, **given),
+        train_dataset=dataset(rows),
+        eval_dataset=dataset(eval_rows) if eval_rows else None,
+        processing_class=tokenizer(),
+        rollout_func=rollout,
         **named,
-    )  # fmt: skip
+    )
 
 
 def weights(made):
@@ -421,12 +443,23 @@ def test_rloo_trainer_is_refused(tmp_path):
 
 
 CHANGES = [
-    {"loss_type": "grpo"}, {"loss_type": "sapo"}, {"loss_type": "bnpo", "per_device_train_batch_size": 1},
-    {"loss_type": "bnpo", "gradient_accumulation_steps": 4}, {"mask_truncated_completions": True},
-    {"top_entropy_quantile": 0.2}, {"off_policy_mask_threshold": 0.1}, {"beta": 0.04}, {"entropy_coef": 0.01},
-    {"use_adaptive_entropy": True}, {"router_aux_loss_coef": 0.001}, {"top_p": 0.9}, {"top_k": 20},
-    {"min_p": 0.1}, {"repetition_penalty": 1.1}, {"use_vllm": True},
-]  # fmt: skip
+    {"loss_type": "grpo"},
+    {"loss_type": "sapo"},
+    {"loss_type": "bnpo", "per_device_train_batch_size": 1},
+    {"loss_type": "bnpo", "gradient_accumulation_steps": 4},
+    {"mask_truncated_completions": True},
+    {"top_entropy_quantile": 0.2},
+    {"off_policy_mask_threshold": 0.1},
+    {"beta": 0.04},
+    {"entropy_coef": 0.01},
+    {"use_adaptive_entropy": True},
+    {"router_aux_loss_coef": 0.001},
+    {"top_p": 0.9},
+    {"top_k": 20},
+    {"min_p": 0.1},
+    {"repetition_penalty": 1.1},
+    {"use_vllm": True},
+]
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda c: "-".join(f"{k}={v}" for k, v in c.items()))

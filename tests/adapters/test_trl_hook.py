@@ -12,11 +12,17 @@ import advshape as adv
 
 PAGE = (Path(__file__).parents[2] / "docs" / "trl_hook.md").read_text()
 LINES = {
-    2324: "def _generate_and_score_completions", 2753: "= self._calculate_rewards(", 2759: "unscorable_mask =",
-    2761: "if self.multi_objective_aggregation ==", 2810: "nan_to_num(advantages", 2813: "process_slice = slice",
-    2818: "advantages[process_slice]", 2837: '_logs["advantages"].extend', 2903: '"advantages": advantages',
+    2324: "def _generate_and_score_completions",
+    2753: "= self._calculate_rewards(",
+    2759: "unscorable_mask =",
+    2761: "if self.multi_objective_aggregation ==",
+    2810: "nan_to_num(advantages",
+    2813: "process_slice = slice",
+    2818: "advantages[process_slice]",
+    2837: '_logs["advantages"].extend',
+    2903: '"advantages": advantages',
     3347: '_logs["advantages"]',
-}  # fmt: skip
+}
 
 pytestmark = pytest.mark.skipif(version("trl") != "1.16.0", reason="the page names lines of TRL 1.16.0")
 
@@ -64,8 +70,9 @@ def test_the_lines_to_move_need_nothing_that_the_method_is_not_given():
     from trl.trainer.utils import nanstd
 
     exec(head + body + "\n    return advantages, std_rewards", {"torch": torch, "nanstd": nanstd}, found)
-    own = SimpleNamespace(multi_objective_aggregation="sum_then_normalize", scale_rewards="none",
-                          reward_weights=torch.ones(1))  # fmt: skip
+    own = SimpleNamespace(
+        multi_objective_aggregation="sum_then_normalize", scale_rewards="none", reward_weights=torch.ones(1)
+    )
     rewards = torch.tensor([1.0, 0, 0, torch.nan, 1, 1, 0, 0])
     advantages, _ = found["_compute_advantages"](own, rewards[:, None], 4, None)
     torch.testing.assert_close(advantages, adv.advantages(rewards.view(2, 4), adv.estimator("dr_grpo")).view(-1))

@@ -70,9 +70,14 @@ def work(folder, processes, kind):
     """12 rollouts in groups of 4 on 1 process, or 6 on each of 2: the middle group lies on both."""
     given = {"per_device_train_batch_size": 12 // processes, "num_generations": 4, "max_steps": 4}
     made = trainer(
-        functools.partial(Told, history=adv.PromptHistory()), folder, estimator="rloo", rewards=judged,
-        rollout=recorded, **given, **(SHARDED if kind == "fsdp2" else {}),
-    )  # fmt: skip
+        functools.partial(Told, history=adv.PromptHistory()),
+        folder,
+        estimator="rloo",
+        rewards=judged,
+        rollout=recorded,
+        **given,
+        **(SHARDED if kind == "fsdp2" else {}),
+    )
     assert made.accelerator.num_processes == processes
     made.train()
     result = {
@@ -92,14 +97,16 @@ def work(folder, processes, kind):
 def batch_metrics(made):
     """Our metrics of each generation but skipping's: both processes keep as many rows as the one that needs more."""
     own = ("advshape/rollouts_skipped", "advshape/seconds_saved")
-    return [{k: v for k, v in line.items() if k.startswith("advshape/") and k not in own}
-            for line in made.state.log_history]  # fmt: skip
+    return [
+        {k: v for k, v in line.items() if k.startswith("advshape/") and k not in own} for line in made.state.log_history
+    ]
 
 
 def whole(made):
     """All weights, on every process."""
-    return torch.cat([getattr(p.detach(), "full_tensor", lambda p=p: p.detach())().flatten()
-                      for p in made.model.parameters()])  # fmt: skip
+    return torch.cat(
+        [getattr(p.detach(), "full_tensor", lambda p=p: p.detach())().flatten() for p in made.model.parameters()]
+    )
 
 
 @pytest.fixture(scope="module")

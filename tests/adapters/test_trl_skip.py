@@ -79,12 +79,25 @@ class Gradients(TrainerCallback):
 def run(cls, folder, verdicts=VERDICTS, own=None, **given):
     """Train 4 steps; losses, gradients, and the trainer."""
     rollouts, gradients = Rollouts(verdicts), Gradients()
-    given = {"per_device_train_batch_size": 4, "num_generations": 4, "max_steps": 4, "gradient_accumulation_steps": 2,
-             "learning_rate": 0.002, "scale_rewards": "none", "max_completion_length": 6} | given  # fmt: skip
+    given = {
+        "per_device_train_batch_size": 4,
+        "num_generations": 4,
+        "max_steps": 4,
+        "gradient_accumulation_steps": 2,
+        "learning_rate": 0.002,
+        "scale_rewards": "none",
+        "max_completion_length": 6,
+    } | given
     made = cls(
-        model=model().double(), reward_funcs=rollouts, args=config(folder, **given), train_dataset=dataset(8),
-        processing_class=tokenizer(), rollout_func=rollouts.rollout, callbacks=[gradients], **own or {},
-    )  # fmt: skip
+        model=model().double(),
+        reward_funcs=rollouts,
+        args=config(folder, **given),
+        train_dataset=dataset(8),
+        processing_class=tokenizer(),
+        rollout_func=rollouts.rollout,
+        callbacks=[gradients],
+        **own or {},
+    )
     made.train()
     return [line["loss"] for line in made.state.log_history if "loss" in line], gradients.seen, made
 

@@ -48,9 +48,14 @@ def test_hostile_cases(case, kind):
     assert found.shape == rewards.shape
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [
-    ("rloo", "rloo"), ("dr_grpo", "drgrpo"), ({"estimator": "grpo", "ddof": 1, "epsilon": 1e-6}, "grpo"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("rloo", "rloo"),
+        ("dr_grpo", "drgrpo"),
+        ({"estimator": "grpo", "ddof": 1, "epsilon": 1e-6}, "grpo"),
+    ],
+)
 def test_the_same_as_tunixs_own_where_both_mean_the_same(ours, theirs):
     rewards = np.array(hostile.mixed(9, [8] * 4)[0], dtype=np.float32)
     adapter.register(ours)

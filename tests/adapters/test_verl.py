@@ -105,11 +105,15 @@ def test_every_name_is_registered_and_answers():
         assert not found[:, 2:].any()
 
 
-@pytest.mark.parametrize(("ours", "rule", "theirs"), [
-    ("advshape/rloo", {}, "rloo"), ("advshape/rloo", {}, "rloo_vectorized"),
-    ("advshape/grpo", {"ddof": 1, "epsilon": 1e-6}, "grpo"),
-    ("advshape/grpo", {"ddof": 1, "epsilon": 1e-6}, "grpo_vectorized"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("ours", "rule", "theirs"),
+    [
+        ("advshape/rloo", {}, "rloo"),
+        ("advshape/rloo", {}, "rloo_vectorized"),
+        ("advshape/grpo", {"ddof": 1, "epsilon": 1e-6}, "grpo"),
+        ("advshape/grpo", {"ddof": 1, "epsilon": 1e-6}, "grpo_vectorized"),
+    ],
+)
 def test_the_same_as_verls_own_where_both_mean_the_same(ours, rule, theirs):
     rewards, uids = hostile.mixed(9, [2, 5, 8, 3])
     a = legacy(batch(rewards, uids, [3] * 18), algorithm(rule, ours)).batch["advantages"]
@@ -126,9 +130,16 @@ def test_masked_tokens_get_nothing_wherever_the_mask_has_holes():
 
 
 SESSIONS = [  # key, reward of the session's last output
-    ("a_0_0", 9.0), ("b_0_0", 0.0), ("a_0_1", 9.0), ("a_1_0", 0.0), ("a_0_2", 1.0), ("a_2_1", 0.0), ("a_2_0", 9.0),
-    ("b_1_0", 1.0), ("b_1_1", 0.0),
-]  # fmt: skip
+    ("a_0_0", 9.0),
+    ("b_0_0", 0.0),
+    ("a_0_1", 9.0),
+    ("a_1_0", 0.0),
+    ("a_0_2", 1.0),
+    ("a_2_1", 0.0),
+    ("a_2_0", 9.0),
+    ("b_1_0", 1.0),
+    ("b_1_1", 0.0),
+]
 
 
 def test_a_session_with_several_outputs_counts_once():
@@ -171,29 +182,45 @@ def test_small_groups_are_counted_but_padding_is_not(caplog):
 N4 = {"rollout": {"n": 4}}
 
 
-@pytest.mark.parametrize(("name", "rule", "sections", "message"), [
-    ("advshape", {}, {}, r"needs an objective: add \+algorithm\.advshape\.estimator"),
-    ("advshape", {"estimator": "rlo"}, {}, r"algorithm\.advshape: unknown estimator 'rlo', did you mean 'rloo'"),
-    ("advshape/rloo", {"k": 3}, {}, r"algorithm\.advshape: rloo has no parameter 'k'"),
-    ("advshape/rloo", {"estimator": "grpo"}, {}, r"advshape/rloo and algorithm\.advshape\.estimator both"),
-    ("advshape/pass_at_k", {"k": 8}, {"actor_rollout_ref": N4}, r"actor_rollout_ref\.rollout\.n=4: .* at least 9"),
-    ("advshape/nsr", {}, {"algorithm": {"filter_groups": {"enable": True}}}, r"algorithm\.filter_groups\.enable=True"),
-    ("advshape/grpo", {}, {"algorithm": {"norm_adv_by_std_in_grpo": False}}, r"algorithm\.norm_adv_by_std_in_grpo=Fa"),
-    ("advshape/rloo", {}, {"algorithm": {"use_kl_in_reward": True}}, r"algorithm\.use_kl_in_reward=True"),
-    ("advshape/rloo", {"scale": "big"}, {}, r"algorithm\.advshape: unknown scale 'big'"),
-    ("advshape/rloo", {"real": "cake"}, {}, r"algorithm\.advshape: real='cake'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "rule", "sections", "message"),
+    [
+        ("advshape", {}, {}, r"needs an objective: add \+algorithm\.advshape\.estimator"),
+        ("advshape", {"estimator": "rlo"}, {}, r"algorithm\.advshape: unknown estimator 'rlo', did you mean 'rloo'"),
+        ("advshape/rloo", {"k": 3}, {}, r"algorithm\.advshape: rloo has no parameter 'k'"),
+        ("advshape/rloo", {"estimator": "grpo"}, {}, r"advshape/rloo and algorithm\.advshape\.estimator both"),
+        ("advshape/pass_at_k", {"k": 8}, {"actor_rollout_ref": N4}, r"actor_rollout_ref\.rollout\.n=4: .* at least 9"),
+        (
+            "advshape/nsr",
+            {},
+            {"algorithm": {"filter_groups": {"enable": True}}},
+            r"algorithm\.filter_groups\.enable=True",
+        ),
+        (
+            "advshape/grpo",
+            {},
+            {"algorithm": {"norm_adv_by_std_in_grpo": False}},
+            r"algorithm\.norm_adv_by_std_in_grpo=Fa",
+        ),
+        ("advshape/rloo", {}, {"algorithm": {"use_kl_in_reward": True}}, r"algorithm\.use_kl_in_reward=True"),
+        ("advshape/rloo", {"scale": "big"}, {}, r"algorithm\.advshape: unknown scale 'big'"),
+        ("advshape/rloo", {"real": "cake"}, {}, r"algorithm\.advshape: real='cake'"),
+    ],
+)
 def test_what_contradicts_the_table_is_an_error_that_names_the_key(name, rule, sections, message):
     config = algorithm(rule, name, **sections)
     with pytest.raises(AdvshapeError, match=message):
         legacy(batch([1.0, 0.0], ["a", "a"], [1, 1]), config)
 
 
-@pytest.mark.parametrize(("name", "sections"), [
-    ("advshape/rloo", {"algorithm": {"filter_groups": {"enable": True}, "norm_adv_by_std_in_grpo": True}}),
-    ("advshape/dr_grpo", {"algorithm": {"norm_adv_by_std_in_grpo": False}}),
-    ("advshape/nsr", {"algorithm": {"filter_groups": {"enable": False}}}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "sections"),
+    [
+        ("advshape/rloo", {"algorithm": {"filter_groups": {"enable": True}, "norm_adv_by_std_in_grpo": True}}),
+        ("advshape/dr_grpo", {"algorithm": {"norm_adv_by_std_in_grpo": False}}),
+        ("advshape/nsr", {"algorithm": {"filter_groups": {"enable": False}}}),
+    ],
+)
 def test_what_agrees_with_the_table_is_no_error(name, sections):
     assert legacy(batch([1.0, 0.0], ["a", "a"], [1, 1]), algorithm({}, name, **sections)).batch["advantages"].any()
 
@@ -242,19 +269,23 @@ def test_hydra_takes_the_lines_that_derive_prints(spec):
     words = shlex.split(verl_code(spec, 6).replace("\\\n", " "))[3:]
     config = composed("ppo_trainer", *words)
     found = legacy(batch(*hostile.mixed(1, [6, 6]), [1] * 12), config.algorithm).batch["advantages"]
-    want = legacy(batch(*hostile.mixed(1, [6, 6]), [1] * 12), algorithm(
-        {"estimator": spec} if isinstance(spec, str) else spec)).batch["advantages"]  # fmt: skip
+    want = legacy(
+        batch(*hostile.mixed(1, [6, 6]), [1] * 12), algorithm({"estimator": spec} if isinstance(spec, str) else spec)
+    ).batch["advantages"]
     assert torch.equal(found, want)
     assert found.any()
 
 
-@pytest.mark.parametrize(("overrides", "expected"), [
-    (["algorithm.adv_estimator=advshape/maxrl"], "maxrl"),
-    (["algorithm.adv_estimator=advshape/pass_at_k", "+algorithm.advshape.k=4"], "pass_at_k(k=4)"),
-    (["algorithm.adv_estimator=advshape", "+algorithm.advshape={estimator:pass_at_k,k:4}"], "pass_at_k(k=4)"),
-    (["algorithm.adv_estimator=advshape", '+algorithm.advshape.estimator="pass_at_k(k=4)"'], "pass_at_k(k=4)"),
-    (["algorithm.adv_estimator=advshape", '+algorithm.advshape.surrogate="1-(1-rho)**4"'], None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["algorithm.adv_estimator=advshape/maxrl"], "maxrl"),
+        (["algorithm.adv_estimator=advshape/pass_at_k", "+algorithm.advshape.k=4"], "pass_at_k(k=4)"),
+        (["algorithm.adv_estimator=advshape", "+algorithm.advshape={estimator:pass_at_k,k:4}"], "pass_at_k(k=4)"),
+        (["algorithm.adv_estimator=advshape", '+algorithm.advshape.estimator="pass_at_k(k=4)"'], "pass_at_k(k=4)"),
+        (["algorithm.adv_estimator=advshape", '+algorithm.advshape.surrogate="1-(1-rho)**4"'], None),
+    ],
+)
 def test_hydra_takes_our_overrides(overrides, expected):
     config = composed("ppo_trainer", "actor_rollout_ref.rollout.n=8", *overrides)
     rule, _ = objective(flatten(config))
@@ -271,15 +302,22 @@ def test_the_doctor_finds_nothing_wrong_with_the_recipes(recipe, capsys):
 
 
 def test_the_doctor_knows_verls_keys_from_misspelt_ones(capsys):
-    words = ["algorithm.adv_estimator=advshape/rloo", "+algorithm.gdpo_reward_keys=[a]", "model_engine=megatron",
-             "+algorithm.filter_groups.enabel=true", "actor_rollout_ref.rollot.n=8"]  # fmt: skip
+    words = [
+        "algorithm.adv_estimator=advshape/rloo",
+        "+algorithm.gdpo_reward_keys=[a]",
+        "model_engine=megatron",
+        "+algorithm.filter_groups.enabel=true",
+        "actor_rollout_ref.rollot.n=8",
+    ]
     assert main(["doctor", "--config", *words]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.startswith("problem")] == [
         f"problem  unknown key: {key}: verl 0.9.1 reads no such key; did you mean {near}?"
-        for key, near in [("algorithm.filter_groups.enabel", "algorithm.filter_groups.enable"),
-                          ("actor_rollout_ref.rollot.n", "actor_rollout_ref.rollout.n")]
-    ]  # fmt: skip
+        for key, near in [
+            ("algorithm.filter_groups.enabel", "algorithm.filter_groups.enable"),
+            ("actor_rollout_ref.rollot.n", "actor_rollout_ref.rollout.n"),
+        ]
+    ]
 
 
 def test_the_doctor_reads_overrides_as_hydra_does(capsys):

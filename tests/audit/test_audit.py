@@ -152,9 +152,18 @@ def rules(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("function", "signature"),
-    [("groups", None), ("groups", "groups"), ("one", "group"), ("scaled,by=1.0", "groups"), ("flat", "flat"),
-     ("listed", "list"), ("plain_list", "list"), ("by_uid", None), ("by_uid,epsilon=0.5", "verl")],
-)  # fmt: skip
+    [
+        ("groups", None),
+        ("groups", "groups"),
+        ("one", "group"),
+        ("scaled,by=1.0", "groups"),
+        ("flat", "flat"),
+        ("listed", "list"),
+        ("plain_list", "list"),
+        ("by_uid", None),
+        ("by_uid,epsilon=0.5", "verl"),
+    ],
+)
 def test_every_call_shape_is_the_same_rule(rules, function, signature):
     """Parity: one rule behind four signatures has one table, RLOO's."""
     found = probe(load(f"{rules}:{function}", signature), 5)
@@ -483,11 +492,24 @@ def test_an_answer_that_the_target_forged(hostile, name):
 
 
 ROW = {
-    "target": "t", "version": "", "source": "", "documentation": "", "notes": [], "n": 1, "nearest": None,
-    "exact": False, "population": None, "up_to_batch_scale": False, "findings": [], "positive": [0.0, 1.0],
-    "negative": [0.0, 0.0], "weight": [1.0], "slope_at_0_and_1": [1.0, 1.0],
-    "group_of_one": {"wrong": 0.0, "right": None}, "filters": "",
-}  # fmt: skip
+    "target": "t",
+    "version": "",
+    "source": "",
+    "documentation": "",
+    "notes": [],
+    "n": 1,
+    "nearest": None,
+    "exact": False,
+    "population": None,
+    "up_to_batch_scale": False,
+    "findings": [],
+    "positive": [0.0, 1.0],
+    "negative": [0.0, 0.0],
+    "weight": [1.0],
+    "slope_at_0_and_1": [1.0, 1.0],
+    "group_of_one": {"wrong": 0.0, "right": None},
+    "filters": "",
+}
 WRONG = (None, True, 3, 3.5, "x", [], {}, [None, "x"], [[1]], [{}], {"wrong": "x", "right": 1}, -1, 10**400, [1.0] * 9)
 
 

@@ -2,7 +2,7 @@
 
 3.4, second moment over the posterior-mean optimum, (n, k) = (8,1), (8,4), (8,8), (16,4), (32,8); Beta(1,1), (2,2),
 (.3,3), (.5,1): RLOO_K 1.004 to 1.222, centred 1.007 to 1.128, PKPO s_loo-1 1.03 to 2.70; Beta(.5,.5), k = 1: 3.56.
-3.5, error over the free minimum: the published builds (tests/catalogue/test_analysis.py has them at both sizes; here once more
+3.5, error over the free minimum: the published builds (test_analysis.py has them at both sizes; here once more
 against a direct sum), the constraint weight >= 0 (1.04 to 1.5; 9.3 at n = 64, k = 128), and weights E[F' | j]
 (1.6 to 127 over seven priors).
 """

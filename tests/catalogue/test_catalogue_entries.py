@@ -21,10 +21,17 @@ def make(name, k=3):
     return adv.estimator(name, **({"k": k} if "k" in signature(ENTRIES[name]).parameters else {}))
 
 
-OTHERS = ["maxrl(order=3)", "maxrl(epsilon=1e-5)", "grpo(ddof=1, epsilon=1e-4)", "skew_r(strength=0.4)",
-          "ngrpo(virtual=2, ddof=0)",
-          "qae(quantile=0.7)", "fade(alpha=2.5, delta=0.5)", "fade(alpha=1, delta=0.3)",
-          "passk_training_adaptive(k=2, share=0.2)"]  # fmt: skip
+OTHERS = [
+    "maxrl(order=3)",
+    "maxrl(epsilon=1e-5)",
+    "grpo(ddof=1, epsilon=1e-4)",
+    "skew_r(strength=0.4)",
+    "ngrpo(virtual=2, ddof=0)",
+    "qae(quantile=0.7)",
+    "fade(alpha=2.5, delta=0.5)",
+    "fade(alpha=1, delta=0.3)",
+    "passk_training_adaptive(k=2, share=0.2)",
+]
 RULES = [make(name) for name in ENTRIES] + [adv.estimator(spec) for spec in OTHERS]
 names = lambda rule: rule.name
 

@@ -51,8 +51,12 @@ def test_against_judges_all_by_one_objective(capsys):
 
 def test_against_takes_the_objectives_k(capsys):
     """The k of a name, of a term, or the degree of the polynomial part; a k that is given stays."""
-    for objective, k in [("pass_at_k(k=3)", 3), ("PassAtK(k=4)", 4), ("0.5*rho + 0.5*(1-(1-rho)**5) + entropy(rho)", 5),
-                         ("AllOfK(k=2)", 2)]:  # fmt: skip
+    for objective, k in [
+        ("pass_at_k(k=3)", 3),
+        ("PassAtK(k=4)", 4),
+        ("0.5*rho + 0.5*(1-(1-rho)**5) + entropy(rho)", 5),
+        ("AllOfK(k=2)", 2),
+    ]:
         code, out, _ = run(
             capsys, "derive", objective, "-n", 8, "--against", "rloo_k, pkpo_loo,rloo_k(k=7),grpo", "--json"
         )
@@ -208,8 +212,9 @@ def test_plot_draws_the_alternatives_with_their_own_colour_and_marker(capsys, tm
     from advshape.report.pages.derivation import derivation
 
     names = ["grpo", "rloo_k(k=4)", "pkpo_loo(k=4)"]
-    code, _, _ = run(capsys, "derive", "1-(1-rho)**4", "-n", 8, "--against", "grpo,rloo_k,pkpo_loo",
-                     "--plot", tmp_path / "plot.html")  # fmt: skip
+    code, _, _ = run(
+        capsys, "derive", "1-(1-rho)**4", "-n", 8, "--against", "grpo,rloo_k,pkpo_loo", "--plot", tmp_path / "plot.html"
+    )
     assert code == 0
     page = (tmp_path / "plot.html").read_text()
     charts = json.loads(page.partition('id="payload">')[2].partition("</script>")[0])["charts"]

@@ -54,9 +54,16 @@ def test_trl(capsys, tmp_path, objective):
 
     n = 6
     settings = {
-        "output_dir": str(tmp_path), "use_cpu": True, "bf16": False, "activation_checkpointing": False, "max_steps": 1,
-        "per_device_train_batch_size": 2 * n, "max_completion_length": 4, "report_to": "none", "save_strategy": "no",
-    }  # fmt: skip
+        "output_dir": str(tmp_path),
+        "use_cpu": True,
+        "bf16": False,
+        "activation_checkpointing": False,
+        "max_steps": 1,
+        "per_device_train_batch_size": 2 * n,
+        "max_completion_length": 4,
+        "report_to": "none",
+        "save_strategy": "no",
+    }
     names = {
         "model": str(files("advshape") / "models" / "countdown"),
         "verify": lambda completions, **_: [float(i % 3 == 0) for i in range(len(completions))],

@@ -15,8 +15,14 @@ from advshape.cli import main
 from advshape.training.rundir.directory import RunDirectory, read_jsonl
 from tiny_model import save_model, save_problems
 
-SETTINGS = ["trainer.max_steps=4", "trainer.save_steps=2", "trainer.per_device_train_batch_size=32",
-            "trainer.gradient_accumulation_steps=1", "evaluation.before=false", "evaluation.after=false"]  # fmt: skip
+SETTINGS = [
+    "trainer.max_steps=4",
+    "trainer.save_steps=2",
+    "trainer.per_device_train_batch_size=32",
+    "trainer.gradient_accumulation_steps=1",
+    "evaluation.before=false",
+    "evaluation.after=false",
+]
 
 
 def words(out, *more):
@@ -54,9 +60,14 @@ def flip(file):
     file.write_bytes(data)
 
 
-@pytest.mark.parametrize(("name", "harm", "said"), [
-    ("model.safetensors", flip, "CRC-32"), ("optimizer.pt", truncate, "written were"),
-    ("rng_state.pth", Path.unlink, "is missing")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "harm", "said"),
+    [
+        ("model.safetensors", flip, "CRC-32"),
+        ("optimizer.pt", truncate, "written were"),
+        ("rng_state.pth", Path.unlink, "is missing"),
+    ],
+)
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(finished, stopped, capsys, name, harm, said):
     """And what comes out is what the run that was never stopped gave."""
     harm(stopped.checkpoints / "checkpoint-4" / name)
@@ -109,11 +120,20 @@ def test_more_steps_are_no_other_recipe(stopped, capsys):
 
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path):
     """A limit on the size of files, in place of a disk: the optimiser's state does not fit, the weights do."""
-    command = [sys.executable, "-c", "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
-               "resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000)); "
-               "from advshape.cli import main; sys.exit(main(sys.argv[1:]))"]  # fmt: skip
-    done = subprocess.run([*command, *words(tmp_path / "run")], capture_output=True, text=True, check=False,
-                          env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
+    command = [
+        sys.executable,
+        "-c",
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000)); "
+        "from advshape.cli import main; sys.exit(main(sys.argv[1:]))",
+    ]
+    done = subprocess.run(
+        [*command, *words(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     assert done.returncode == 1, done.stderr[-2000:]
     assert "checkpoint-2 could not be written" in done.stderr
     assert "make room, then go on with --resume" in done.stderr
@@ -145,8 +165,15 @@ def test_a_model_without_a_chat_template_is_told_before_it_loads(tmp_path, capsy
 
 def test_a_model_without_a_pad_token_pads_with_its_end_token(tmp_path):
     model, sums = save_model(tmp_path / "model", pad=False), save_problems(tmp_path / "sums.jsonl")
-    more = [f"model.path={model}", f"task={{name='maths', path='{sums}'}}", "trainer.max_completion_length=4",
-            "trainer.max_steps=1", "evaluation.after=true", "evaluation.count=2", "evaluation.n=2"]  # fmt: skip
+    more = [
+        f"model.path={model}",
+        f"task={{name='maths', path='{sums}'}}",
+        "trainer.max_completion_length=4",
+        "trainer.max_steps=1",
+        "evaluation.after=true",
+        "evaluation.count=2",
+        "evaluation.n=2",
+    ]
     assert main(words(tmp_path / "run", *more)) == 0
     run = RunDirectory(tmp_path / "run")
     assert len(list(read_jsonl(run.rollouts))) == 32

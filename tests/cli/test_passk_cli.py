@@ -92,8 +92,10 @@ def test_max_at_k(capsys):
 def test_intervals_of_rewards_stay_in_their_range(capsys, tmp_path):
     """Reduction: rewards of -1 and 1 are 0/1 rewards on another scale, with the same interval."""
     table = tmp_path / "r.csv"
-    table.write_text("p,r\n" + "".join(f"{p},{1 if i < c else -1}\n" for p, c in zip("abcd", (0, 0, 1, 3), strict=True)
-                                       for i in range(4)))  # fmt: skip
+    table.write_text(
+        "p,r\n"
+        + "".join(f"{p},{1 if i < c else -1}\n" for p, c in zip("abcd", (0, 0, 1, 3), strict=True) for i in range(4))
+    )
     named = (table, "--prompt-column", "p", "--correct-column", "r", "--threshold", "0", "--json")
     (row,) = json.loads(passk(capsys, *named, "--measure", "pass,all,max,min")[1])
     for measure, rate in (("max@k", "pass@k"), ("min@k", "pass^k")):
@@ -117,25 +119,28 @@ def test_one_prompt_has_no_interval(capsys, tmp_path):
     ]
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    (["none.jsonl"], "there is no file or folder none.jsonl"),
-    ([HUMAN_EVAL, "-k", "8"], "pass@8 needs n >= 8 judged rollouts of every prompt; 4 of 4 prompts have fewer"),
-    ([LOGS / "verl_legacy_validation.jsonl"], "line 1, field 'score': the reward is -1, but pass@k counts"),
-    ([LOGS / "trl_text"], "mixes 2 values of step (1, 2)"),
-    ([HUMAN_EVAL, "--by", "step"], "human-eval results: there is no setting 'step'; it has no settings"),
-    ([HUMAN_EVAL, "--reader", "he"], "there is no reader 'he'"),
-    ([HUMAN_EVAL, "--confidence", "95"], "confidence must lie between 0 and 1"),
-    ([HUMAN_EVAL, "--measure", "max", "--threshold", "1"], "leave out --threshold"),
-    ([HUMAN_EVAL, "--measure", "max", "--extrapolate", "8"], "--extrapolate is for pass@k"),
-    ([HUMAN_EVAL, "--answer-column", "completion"], "add maj to --measure"),
-    ([HUMAN_EVAL, "--measure", "maj"], "line 1: maj@k needs the answer of each rollout: name its field"),
-    ([HUMAN_EVAL, "--measure", "maj", "--answer-column", "answr"], "line 1, field 'answr': missing"),
-    ([HUMAN_EVAL, "-k", "8"], "--extrapolate 8 gives what a MODEL says"),
-    ([HUMAN_EVAL, "--plot", "curve.pdf"], "--plot curve.pdf has to end in .png or .svg"),
-    ([HUMAN_EVAL, "--csv", "none/a.csv"], "the folder none does not exist"),
-    ([HUMAN_EVAL, "--correct-column", "passd"], "line 1, field 'passd': missing"),
-    ([LOGS / "trl_text" / "completions_00001.parquet", "--group-size", "0"], "--group-size must be 1 or more"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["none.jsonl"], "there is no file or folder none.jsonl"),
+        ([HUMAN_EVAL, "-k", "8"], "pass@8 needs n >= 8 judged rollouts of every prompt; 4 of 4 prompts have fewer"),
+        ([LOGS / "verl_legacy_validation.jsonl"], "line 1, field 'score': the reward is -1, but pass@k counts"),
+        ([LOGS / "trl_text"], "mixes 2 values of step (1, 2)"),
+        ([HUMAN_EVAL, "--by", "step"], "human-eval results: there is no setting 'step'; it has no settings"),
+        ([HUMAN_EVAL, "--reader", "he"], "there is no reader 'he'"),
+        ([HUMAN_EVAL, "--confidence", "95"], "confidence must lie between 0 and 1"),
+        ([HUMAN_EVAL, "--measure", "max", "--threshold", "1"], "leave out --threshold"),
+        ([HUMAN_EVAL, "--measure", "max", "--extrapolate", "8"], "--extrapolate is for pass@k"),
+        ([HUMAN_EVAL, "--answer-column", "completion"], "add maj to --measure"),
+        ([HUMAN_EVAL, "--measure", "maj"], "line 1: maj@k needs the answer of each rollout: name its field"),
+        ([HUMAN_EVAL, "--measure", "maj", "--answer-column", "answr"], "line 1, field 'answr': missing"),
+        ([HUMAN_EVAL, "-k", "8"], "--extrapolate 8 gives what a MODEL says"),
+        ([HUMAN_EVAL, "--plot", "curve.pdf"], "--plot curve.pdf has to end in .png or .svg"),
+        ([HUMAN_EVAL, "--csv", "none/a.csv"], "the folder none does not exist"),
+        ([HUMAN_EVAL, "--correct-column", "passd"], "line 1, field 'passd': missing"),
+        ([LOGS / "trl_text" / "completions_00001.parquet", "--group-size", "0"], "--group-size must be 1 or more"),
+    ],
+)
 def test_refusals_take_one_line_and_exit_2(capsys, arguments, words):
     code, out, err = passk(capsys, *arguments)
     assert (code, out) == (2, "")
@@ -143,12 +148,19 @@ def test_refusals_take_one_line_and_exit_2(capsys, arguments, words):
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    (["-k", "0"], "expected whole numbers >= 1 such as 1,8,64, at most 10^12, got '0'"), (["-k", "two"], "got 'two'"),
-    (["--threshold", "nan"], "expected a number"), (["--where", "step"], "expected NAME=VALUE"),
-    (["--treshold", "1"], "unrecognized arguments"), (["--measure", "mean"], "no measure 'mean'; there are pass, all"),
-    (["-k", "9" * 20], "at most 10^12"), (["--extrapolate", "0"], "expected whole numbers >= 1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-k", "0"], "expected whole numbers >= 1 such as 1,8,64, at most 10^12, got '0'"),
+        (["-k", "two"], "got 'two'"),
+        (["--threshold", "nan"], "expected a number"),
+        (["--where", "step"], "expected NAME=VALUE"),
+        (["--treshold", "1"], "unrecognized arguments"),
+        (["--measure", "mean"], "no measure 'mean'; there are pass, all"),
+        (["-k", "9" * 20], "at most 10^12"),
+        (["--extrapolate", "0"], "expected whole numbers >= 1"),
+    ],
+)
 def test_mistyped_options(capsys, arguments, words):
     with pytest.raises(SystemExit) as stop:
         main(["passk", str(HUMAN_EVAL), *arguments])
@@ -174,8 +186,16 @@ def test_threshold_is_printed(capsys):
     assert "right: score >= 0" in out
 
 
-VOTES = [("a", "4", 1), ("a", "4", 1), ("a", "5", 0), ("a", " 6", 0), ("b", "x", 0), ("b", "x", 0), ("b", "y", 1),
-         ("b", "z", 1)]  # fmt: skip
+VOTES = [
+    ("a", "4", 1),
+    ("a", "4", 1),
+    ("a", "5", 0),
+    ("a", " 6", 0),
+    ("b", "x", 0),
+    ("b", "x", 0),
+    ("b", "y", 1),
+    ("b", "z", 1),
+]
 
 
 def test_majority_vote(capsys, tmp_path):
@@ -213,8 +233,16 @@ def test_majority_vote_of_tools_that_log_an_answer(capsys):
     assert "name its column with --answer-column" in err
 
 
-ANSWERS = [("a", "4", 1), ("a", "4", 1), ("a", "5", 0), ("a", "", 0), ("b", "x", 0), ("b", "x", 0),
-           ("b", "y", 1), ("b", None, None)]  # fmt: skip
+ANSWERS = [
+    ("a", "4", 1),
+    ("a", "4", 1),
+    ("a", "5", 0),
+    ("a", "", 0),
+    ("b", "x", 0),
+    ("b", "x", 0),
+    ("b", "y", 1),
+    ("b", None, None),
+]
 
 
 def test_majority_vote_of_our_own_log(capsys, tmp_path):
@@ -262,7 +290,10 @@ def test_extrapolation_is_labelled_everywhere(capsys, tmp_path):
     with table.open() as file:
         found = list(csv.DictReader(file))
     assert {row["source"] for row in found} == {
-        "measured", "MODEL (beta-binomial)", "MODEL (zero-inflated beta-binomial)"}  # fmt: skip
+        "measured",
+        "MODEL (beta-binomial)",
+        "MODEL (zero-inflated beta-binomial)",
+    }
     assert all(int(row["k"]) <= 16 for row in found if row["source"] == "measured")
     assert all(float(row["low"]) <= float(row["value"]) <= float(row["high"]) for row in found)
     assert "<svg" in figure.read_text()
@@ -296,8 +327,18 @@ def write_run(folder):
     (folder / "evaluation").mkdir(parents=True)
     (folder / "recipe.toml").write_text("")
     for when, right in (("before", 1), ("after", 3)):
-        lines = [{"problem": p, "sample": i, "prompt": p, "completion": "", "settings": when,
-                  "outcome": "right" if i < right else "wrong"} for p in "ab" for i in range(4)]  # fmt: skip
+        lines = [
+            {
+                "problem": p,
+                "sample": i,
+                "prompt": p,
+                "completion": "",
+                "settings": when,
+                "outcome": "right" if i < right else "wrong",
+            }
+            for p in "ab"
+            for i in range(4)
+        ]
         (folder / "evaluation" / f"{when}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     line = {
         "step": 1,
@@ -317,7 +358,9 @@ def test_a_run_directory_gives_both_evaluations(capsys, tmp_path):
     code, out, _ = passk(capsys, run)
     assert code == 0
     assert [line.split()[:4] for line in out.strip().splitlines()[-2:]] == [
-        ["before.jsonl", "2", "4", "0.250"], ["after.jsonl", "2", "4", "0.750"]]  # fmt: skip
+        ["before.jsonl", "2", "4", "0.250"],
+        ["after.jsonl", "2", "4", "0.750"],
+    ]
     code, _, err = passk(capsys, run / "rollouts.jsonl")
     assert code == 2
     assert f"read {run / 'evaluation' / 'after.jsonl'}" in err

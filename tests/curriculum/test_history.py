@@ -192,10 +192,12 @@ def test_state_survives_json_bit_for_bit():
         (lambda h: h.load_state_dict({"ids": []}), "prior, discount, right"),
         (lambda h: h.load_state_dict(adv.PromptHistory(discount=0.5).state_dict()), r"discount 0\.5.*has 0\.9"),
         (lambda h: h.load_state_dict(h.state_dict() | {"ids": ["a"]}), "1 ids, counts"),
-        (lambda h: h.load_state_dict(h.state_dict() | {"ids": ["a"], "right": [-1], "wrong": [0], "visits": [1]}),
-         "finite and >= 0"),
+        (
+            lambda h: h.load_state_dict(h.state_dict() | {"ids": ["a"], "right": [-1], "wrong": [0], "visits": [1]}),
+            "finite and >= 0",
+        ),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_a_clear_error_and_changes_nothing(act, message):
     history = adv.PromptHistory()
     with pytest.raises(adv.AdvshapeError, match=message):

@@ -81,9 +81,12 @@ def test_each_objective_has_its_own_scale():
 
 @settings(deadline=None)
 @given(
-    st.integers(1, 32), st.integers(1, 32), st.sampled_from(["linear", "cosine"]),
-    st.integers(1, 50), st.integers(1, 50),
-)  # fmt: skip
+    st.integers(1, 32),
+    st.integers(1, 32),
+    st.sampled_from(["linear", "cosine"]),
+    st.integers(1, 50),
+    st.integers(1, 50),
+)
 def test_ramps_stay_between_their_ends_and_turn_nowhere(start, to, shape, first, length):
     for ends in ((start, to), (float(start), float(to))):
         ramp = Ramp(ends[0], (ends[1],), shape, (first, first + length))
@@ -211,8 +214,14 @@ def test_a_choice_by_the_groups_own_count_is_another_objective():
         ({**ANNEAL, "schedule": {"k": 3}}, ["shape", "got 3"]),
         ({**ANNEAL, "schedule": 3}, ["table"]),
         ({"estimator": "grpo", "schedule": ANNEAL["schedule"]}, ["'k'", "it has none"]),
-        ({"surrogate": "w*rho+(1-w)*rho**2", "w": 1,
-          "schedule": {"w": {"to": 0, "shape": "linear", "steps": [1, 9]}}}, ["one jump", "1.0", "0.0"]),
+        (
+            {
+                "surrogate": "w*rho+(1-w)*rho**2",
+                "w": 1,
+                "schedule": {"w": {"to": 0, "shape": "linear", "steps": [1, 9]}},
+            },
+            ["one jump", "1.0", "0.0"],
+        ),
         ({"estimator": "pas_at_k", "k": 2}, ["'pas_at_k'", "'pass_at_k'"]),
         ({"estimator": "grpo", "scale": "max"}, ["'max'", "rms"]),
         ({"k": 2}, ["estimator", "got k"]),
@@ -229,7 +238,7 @@ def test_a_choice_by_the_groups_own_count_is_another_objective():
         ({"stages": [{"estimator": "grpo", "until": "pass_at_1 > 0.5", "over": 0}, ANNEAL]}, ["over", "0"]),
         ({"stages": [{"estimator": "grpo", "until": "pass_at_1 > 1.2.3"}, ANNEAL]}, ["'1.2.3'"]),
     ],
-)  # fmt: skip
+)
 def test_bad_input_says_what_is_allowed(table, words):
     with pytest.raises(adv.AdvshapeError) as error:
         read_schedule(table)

@@ -16,11 +16,14 @@ def doctor(capsys, *words):
     return code, captured.out, captured.err
 
 
-@pytest.mark.parametrize("words", [
-    ["algorithm.adv_estimator=advshape/rloo"],
-    ["algorithm.adv_estimator=advshape", "+algorithm.advshape.estimator=pass_at_k", "+algorithm.advshape.k=4"],
-    ["countdown"],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["algorithm.adv_estimator=advshape/rloo"],
+        ["algorithm.adv_estimator=advshape", "+algorithm.advshape.estimator=pass_at_k", "+algorithm.advshape.k=4"],
+        ["countdown"],
+    ],
+)
 def test_nothing_wrong(capsys, words):
     code, out, _ = doctor(capsys, *words)
     assert code == 0
@@ -29,38 +32,62 @@ def test_nothing_wrong(capsys, words):
     assert "problem" not in out
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    (["algorithm.adv_estimator=grpo", "+algorithm.advshape.k=2"], "algorithm.advshape has no effect"),
-    (["algorithm.adv_estimator=advshape/pass_at_k", "+algorithm.advshape.k=8", "actor_rollout_ref.rollout.n=8"],
-     "actor_rollout_ref.rollout.n=8: pass_at_k(k=8) needs at least 9"),
-    (["algorithm.adv_estimator=advshape/grpo", "actor_rollout_ref.rollout.n=abc"],
-     "actor_rollout_ref.rollout.n is a whole number of rollouts per prompt, got 'abc'"),
-    (["algorithm.adv_estimator=advshape/nsr", "algorithm.filter_groups.enable=True"], "algorithm.filter_groups.enable"),
-    (["algorithm.adv_estimator=advshape/rloo", "actor_rollout_ref.actor.loss_agg_mode=seq-mean-token-mean"],
-     "changes the objective: actor_rollout_ref.actor.loss_agg_mode=seq-mean-token-mean: divides each rollout"),
-    (["countdown", "trainer.loss_type=grpo"], "changes the objective: loss_type=grpo: divides each rollout"),
-    (["countdown", "trainer.num_generations=10", "trainer.per_device_train_batch_size=12"], "recipe: the generation"),
-    (["countdown", "objective.estimatr=rloo"], "recipe: pass_at_k has no parameter 'estimatr'"),
-    (["algorithm.adv_estimatr=advshape/rloo"], "unknown key: algorithm.adv_estimatr: verl reads no such key; did you "
-     "mean algorithm.adv_estimator?"),
-    (["algorithm.adv_estimator=advshape", "algorithm.advshape={objectve: rloo, scale: rms}"],
-     "needs an objective: add +algorithm.advshape.estimator=rloo"),
-    (["algorithm.adv_estimator=advshape", "+algorithm.advshape={objectve:rloo,scale:rms}"],
-     "it holds objectve, scale"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["algorithm.adv_estimator=grpo", "+algorithm.advshape.k=2"], "algorithm.advshape has no effect"),
+        (
+            ["algorithm.adv_estimator=advshape/pass_at_k", "+algorithm.advshape.k=8", "actor_rollout_ref.rollout.n=8"],
+            "actor_rollout_ref.rollout.n=8: pass_at_k(k=8) needs at least 9",
+        ),
+        (
+            ["algorithm.adv_estimator=advshape/grpo", "actor_rollout_ref.rollout.n=abc"],
+            "actor_rollout_ref.rollout.n is a whole number of rollouts per prompt, got 'abc'",
+        ),
+        (
+            ["algorithm.adv_estimator=advshape/nsr", "algorithm.filter_groups.enable=True"],
+            "algorithm.filter_groups.enable",
+        ),
+        (
+            ["algorithm.adv_estimator=advshape/rloo", "actor_rollout_ref.actor.loss_agg_mode=seq-mean-token-mean"],
+            "changes the objective: actor_rollout_ref.actor.loss_agg_mode=seq-mean-token-mean: divides each rollout",
+        ),
+        (["countdown", "trainer.loss_type=grpo"], "changes the objective: loss_type=grpo: divides each rollout"),
+        (
+            ["countdown", "trainer.num_generations=10", "trainer.per_device_train_batch_size=12"],
+            "recipe: the generation",
+        ),
+        (["countdown", "objective.estimatr=rloo"], "recipe: pass_at_k has no parameter 'estimatr'"),
+        (
+            ["algorithm.adv_estimatr=advshape/rloo"],
+            "unknown key: algorithm.adv_estimatr: verl reads no such key; did you mean algorithm.adv_estimator?",
+        ),
+        (
+            ["algorithm.adv_estimator=advshape", "algorithm.advshape={objectve: rloo, scale: rms}"],
+            "needs an objective: add +algorithm.advshape.estimator=rloo",
+        ),
+        (
+            ["algorithm.adv_estimator=advshape", "+algorithm.advshape={objectve:rloo,scale:rms}"],
+            "it holds objectve, scale",
+        ),
+    ],
+)
 def test_a_problem_is_named_and_is_exit_code_1(capsys, words, said):
     code, out, _ = doctor(capsys, *words)
     assert code == 1
     assert said in out
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    (["nowhere.yaml"], "no file 'nowhere.yaml'"),
-    (["countdwn"], "did you mean 'countdown'"),
-    (["a.yaml", "b.yaml"], "takes one file"),
-    (["algorithm.adv_estimator=[a"], "as YAML"),
-    (["BINARY.yaml"], "cannot read BINARY.yaml as text"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nowhere.yaml"], "no file 'nowhere.yaml'"),
+        (["countdwn"], "did you mean 'countdown'"),
+        (["a.yaml", "b.yaml"], "takes one file"),
+        (["algorithm.adv_estimator=[a"], "as YAML"),
+        (["BINARY.yaml"], "cannot read BINARY.yaml as text"),
+    ],
+)
 def test_what_cannot_be_read_is_exit_code_2(capsys, tmp_path, monkeypatch, words, said):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "BINARY.yaml").write_bytes(b"\xf9\x00")
@@ -82,15 +109,26 @@ def test_a_yaml_file_over_the_defaults_beside_it(capsys, tmp_path):
 
 
 def test_everything_wrong_is_told_at_once(capsys):
-    code, out, _ = doctor(capsys, "algorithm.adv_estimator=advshape/nsr", "algorithm.filter_groups.enable=true",
-                          "algorithm.use_kl_in_reward=true", "+algorithm.advshape.scale=big",
-                          "actor_rollout_ref.rollout.n=eight")  # fmt: skip
+    code, out, _ = doctor(
+        capsys,
+        "algorithm.adv_estimator=advshape/nsr",
+        "algorithm.filter_groups.enable=true",
+        "algorithm.use_kl_in_reward=true",
+        "+algorithm.advshape.scale=big",
+        "actor_rollout_ref.rollout.n=eight",
+    )
     assert code == 1
     told = [line for line in out.splitlines() if line.startswith("problem  objective: ")]
     for said in ("unknown scale 'big'", "filter_groups.enable=True removes", "use_kl_in_reward=True", "got 'eight'"):
         assert sum(said in line for line in told) == 1
-    code, out, _ = doctor(capsys, "countdown", "objective={estimator='pass_at_k', k=99, real='cake'}",
-                          "trainer.loss_typ=x", "evaluation.n=0", "model.path=nowhere/at-all")  # fmt: skip
+    code, out, _ = doctor(
+        capsys,
+        "countdown",
+        "objective={estimator='pass_at_k', k=99, real='cake'}",
+        "trainer.loss_typ=x",
+        "evaluation.n=0",
+        "model.path=nowhere/at-all",
+    )
     assert code == 1
     for said in ("at least 100 rollouts", "real='cake'", "'loss_typ'", "[evaluation] n", "nowhere/at-all"):
         assert sum(said in line for line in out.splitlines()) == 1
@@ -114,22 +152,32 @@ def verl(tmp_path, monkeypatch):
 RLOO = "algorithm.adv_estimator=advshape/rloo"
 
 
-@pytest.mark.parametrize("word", [
-    "actor_rollout_ref.actor.megatron.tp=2", "actor_rollout_ref.rollout.engine_kwargs.vllm.x=1",
-    "actor_rollout_ref.actor.checkpoint.mode=all", "hydra.run.dir=x", "model_engine=megatron", "+algorithm.advshape={}",
-    "actor@actor_rollout_ref.actor=megatron_actor",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "word",
+    [
+        "actor_rollout_ref.actor.megatron.tp=2",
+        "actor_rollout_ref.rollout.engine_kwargs.vllm.x=1",
+        "actor_rollout_ref.actor.checkpoint.mode=all",
+        "hydra.run.dir=x",
+        "model_engine=megatron",
+        "+algorithm.advshape={}",
+        "actor@actor_rollout_ref.actor=megatron_actor",
+    ],
+)
 def test_keys_that_verl_has(capsys, verl, word):
     assert doctor(capsys, RLOO, word)[:2] == (0, "ok       objective: rloo\n")
 
 
-@pytest.mark.parametrize(("word", "near"), [
-    ("+algorithm.adv_estimatr=gae", "did you mean algorithm.adv_estimator?"),
-    ("+algorithm.advshap.k=3", "did you mean algorithm.advshape?"),
-    ("actor_rollout_ref.rollot.n=3", "did you mean actor_rollout_ref.rollout.n?"),
-    ("actor_rollout_ref.actor.lr.x=3", "did you mean actor_rollout_ref.actor.lr?"),
-    ("qwertz=3", "look it up in verl's documentation"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("word", "near"),
+    [
+        ("+algorithm.adv_estimatr=gae", "did you mean algorithm.adv_estimator?"),
+        ("+algorithm.advshap.k=3", "did you mean algorithm.advshape?"),
+        ("actor_rollout_ref.rollot.n=3", "did you mean actor_rollout_ref.rollout.n?"),
+        ("actor_rollout_ref.actor.lr.x=3", "did you mean actor_rollout_ref.actor.lr?"),
+        ("qwertz=3", "look it up in verl's documentation"),
+    ],
+)
 def test_keys_that_verl_has_not(capsys, verl, word, near):
     code, out, _ = doctor(capsys, RLOO, word)
     assert code == 1
@@ -142,7 +190,7 @@ ANSWERS = {
     "knows": ('{"known": 40, "why": ""}', "ok", "knows our estimators"),
     "silent": ('{"known": 0, "why": "ImportError: no x"}', "problem", "which verl hides: ImportError: no x"),
     "unregistered": ('{"known": 0, "why": ""}', "problem", "the entry point is missing"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", ANSWERS)
@@ -189,11 +237,14 @@ def test_what_the_trainer_says_after_the_adapter_ran_decides(monkeypatch, known,
     assert {f.subject: f for f in trainers.trainers(60)}["skyrl"].status == status
 
 
-@pytest.mark.parametrize(("code", "seconds", "said"), [
-    ("import time; time.sleep(30)", 0.5, "no answer within 0.5 seconds"),
-    ("raise ImportError('broken')", 60, "ImportError: broken"),
-    ("import os; os._exit(3)", 60, "ended with code 3"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("code", "seconds", "said"),
+    [
+        ("import time; time.sleep(30)", 0.5, "no answer within 0.5 seconds"),
+        ("raise ImportError('broken')", 60, "ImportError: broken"),
+        ("import os; os._exit(3)", 60, "ended with code 3"),
+    ],
+)
 def test_a_process_that_hangs_breaks_or_dies_is_reported(code, seconds, said):
     found, why = run_python(code, seconds)
     assert found is None

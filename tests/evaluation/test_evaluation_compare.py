@@ -43,8 +43,10 @@ def test_sign_flip_of_ones_is_mcnemars_mid_p():
     for won, lost in ((9, 2), (30, 14), (6, 5)):
         differences = np.array([1.0] * won + [-1.0] * lost + [0.0] * 50)[:, None]
         exact = binomtest(won, won + lost).pvalue
-        mid = exact - (binomtest(won, won + lost, alternative="greater").pvalue
-                       - binomtest(won + 1, won + lost, alternative="greater").pvalue)  # fmt: skip
+        mid = exact - (
+            binomtest(won, won + lost, alternative="greater").pvalue
+            - binomtest(won + 1, won + lost, alternative="greater").pvalue
+        )
         # 200,000 random patterns: four standard errors are below 0.005
         assert sign_flip_test(differences, permutations=200_000)[0] == pytest.approx(mid, abs=5e-3)
 
@@ -238,11 +240,18 @@ def logs(tmp_path):
         with RolloutLog(path) as log:
             name = log.describe({"temperature": temperature})
             log.append(
-                Rollout(f"set{i % 6}-{i}", j, f"What is {i}?\x1b[31m", "",
-                        "right" if rng.random() < rates[i] else "wrong",
-                        temperature=temperature, settings=name)
-                for i in range(prompts) for j in range(8)
-            )  # fmt: skip
+                Rollout(
+                    f"set{i % 6}-{i}",
+                    j,
+                    f"What is {i}?\x1b[31m",
+                    "",
+                    "right" if rng.random() < rates[i] else "wrong",
+                    temperature=temperature,
+                    settings=name,
+                )
+                for i in range(prompts)
+                for j in range(8)
+            )
 
     write(tmp_path / "base/rollouts.jsonl", rho)
     write(tmp_path / "again/rollouts.jsonl", rho)
@@ -260,8 +269,11 @@ def test_runs_are_found_and_named(logs):
     names = [str(logs / name) for name in ("base", "trained", "hot", "hot@temperature=0.5")]
     loaded = load_runs(names)
     assert [[run.label for run in several] for several in loaded] == [
-        ["base"], ["trained"], ["hot, T=1.0", "hot, T=0.5"], ["hot, temperature=0.5"],
-    ]  # fmt: skip
+        ["base"],
+        ["trained"],
+        ["hot, T=1.0", "hot, T=0.5"],
+        ["hot, temperature=0.5"],
+    ]
     assert loaded[1][0].source.endswith("evaluation/after.jsonl")
     assert loaded[0][0].prompts["set0-0"].startswith("What is 0?")
     csv = logs / "counts.csv"

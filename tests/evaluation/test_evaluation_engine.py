@@ -91,8 +91,10 @@ class Answers:
             self.asked += [(problem.id, sample) for sample in asked]
             texts = [("0", "2", "boom", "lost")[sample % 4] for sample in asked]
             refused = [f"{REFUSED} 'filter'" if text == "lost" else "" for text in texts]
-            answers = [Completion(text, 2, sample % 2 == 0, why, "hm")
-                       for sample, text, why in zip(asked, texts, refused, strict=True)]  # fmt: skip
+            answers = [
+                Completion(text, 2, sample % 2 == 0, why, "hm")
+                for sample, text, why in zip(asked, texts, refused, strict=True)
+            ]
             yield judged(task, [(problem, *pair) for pair in zip(asked, answers, strict=True)], settings)
 
 
@@ -151,10 +153,15 @@ def test_nothing_can_be_judged_here_stops_the_work():
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """A package of a user: the task imports one module relatively, and names a worker in a text."""
-    files = {"__init__.py": "", "rules.py": "LIMIT = 1\n", "unused.py": "", "sub/__init__.py": "",
-             "sub/worker.py": "import usertasks.deep\n", "deep.py": "",
-             "task.py":
-             "from .rules import LIMIT\nWORKER = 'run usertasks.sub.worker'\nclass Sums: name = 'sums'\n"}  # fmt: skip
+    files = {
+        "__init__.py": "",
+        "rules.py": "LIMIT = 1\n",
+        "unused.py": "",
+        "sub/__init__.py": "",
+        "sub/worker.py": "import usertasks.deep\n",
+        "deep.py": "",
+        "task.py": "from .rules import LIMIT\nWORKER = 'run usertasks.sub.worker'\nclass Sums: name = 'sums'\n",
+    }
     for name, text in files.items():
         path = tmp_path / "usertasks" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -168,7 +175,11 @@ def package(tmp_path, monkeypatch):
 def test_the_verifier_is_all_its_source(package):
     folder, task = package
     assert sorted(verifier_sources("usertasks.task")) == [
-        "usertasks.deep", "usertasks.rules", "usertasks.sub.worker", "usertasks.task"]  # fmt: skip
+        "usertasks.deep",
+        "usertasks.rules",
+        "usertasks.sub.worker",
+        "usertasks.task",
+    ]
     seen = {verifier_version(task)}
     for name in ("rules.py", "deep.py", "sub/worker.py", "task.py"):
         with (folder / name).open("a") as file:

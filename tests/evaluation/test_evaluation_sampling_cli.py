@@ -157,11 +157,20 @@ def test_everything_that_decides_the_numbers_is_in_every_output(forks, tmp_path)
     assert settings["verifier"].startswith("advshape.tasks.countdown.Countdown ")
     assert outcomes["truncated"] == sum(r.truncated for r in read_rollouts(next(tmp_path.rglob("rollouts.jsonl"))))
     for part in (
-        "n = 5", "temperature 0.6", "top-p 0.9", "at most 11 tokens", "seed 7", engine, settings["verifier"],
-        f"advshape {version('advshape')}", f"{outcomes['truncated']} truncated",
+        "n = 5",
+        "temperature 0.6",
+        "top-p 0.9",
+        "at most 11 tokens",
+        "seed 7",
+        engine,
+        settings["verifier"],
+        f"advshape {version('advshape')}",
+        f"{outcomes['truncated']} truncated",
         f"{outcomes['not_judged']} not judged",
-        settings["fingerprint"], "8 heldout problems", "pass@4",
-    ):  # fmt: skip
+        settings["fingerprint"],
+        "8 heldout problems",
+        "pass@4",
+    ):
         assert part in out, part
 
 

@@ -172,7 +172,12 @@ def test_every_rollout_once_with_a_seed_of_its_own():
     for rollout in result.rollouts:
         body = next(b for b in fake.bodies if completion(b)["choices"][0]["text"] == rollout.completion)
         assert {k: body[k] for k in ("model", "temperature", "top_p", "max_tokens", "top_k")} == {
-            "model": "tiny", "temperature": 0.7, "top_p": 0.9, "max_tokens": 9, "top_k": -1}  # fmt: skip
+            "model": "tiny",
+            "temperature": 0.7,
+            "top_p": 0.9,
+            "max_tokens": 9,
+            "top_k": -1,
+        }
         assert (rollout.tokens, rollout.outcome) == (3, "right" if int(rollout.completion) % 2 == 0 else "wrong")
     assert Counter(b["prompt"] for b in fake.bodies) == {f"{i}+{i}=": 4 for i in range(5)}
     assert fake.busiest == 4  # concurrent, and no more than allowed
@@ -193,9 +198,18 @@ def test_chat_messages_go_to_the_chat_endpoint_and_text_where_it_is_told():
 
 def trouble(number, body):
     """Five kinds of transient failure, each for a share of the requests' first tries."""
-    kinds = [500, 503, (429, "slow down", {"Retry-After": 0}), "cut", ("raw", b"<html>"), ("raw", b'{"choices": []}'),
-             ("raw", b'{"choices": [{"text": 5, "finish_reason": "stop"}]}'), ("raw", b'{"error": "overloaded"}'),
-             ("raw", b"[" * 100_000), ("hang", 4.0)]  # fmt: skip
+    kinds = [
+        500,
+        503,
+        (429, "slow down", {"Retry-After": 0}),
+        "cut",
+        ("raw", b"<html>"),
+        ("raw", b'{"choices": []}'),
+        ("raw", b'{"choices": [{"text": 5, "finish_reason": "stop"}]}'),
+        ("raw", b'{"error": "overloaded"}'),
+        ("raw", b"[" * 100_000),
+        ("hang", 4.0),
+    ]
     return kinds[number % len(kinds)] if number % 3 else None
 
 
@@ -420,8 +434,24 @@ def test_killed_and_resumed(tmp_path):
     (tmp_path / "mytask.py").write_text(MYTASK)
     chance = random.Random(5)
     with Fake(lambda number, body: time.sleep(0.01)) as fake:
-        command = [sys.executable, "-m", "advshape", "evaluate", "--server", fake.url, "--task", "mytask:Mine",
-                   "-n", "30", "--count", "10", "--concurrency", "3", "--quiet", "--out"]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "advshape",
+            "evaluate",
+            "--server",
+            fake.url,
+            "--task",
+            "mytask:Mine",
+            "-n",
+            "30",
+            "--count",
+            "10",
+            "--concurrency",
+            "3",
+            "--quiet",
+            "--out",
+        ]
         deaths = []
         for _ in range(4):
             process = subprocess.Popen([*command, "killed"], cwd=tmp_path)

@@ -17,9 +17,13 @@ from advshape.evaluation.readers import Options, detect, read_log, read_logs
 LOGS = Path(__file__).parents[1] / "data" / "logs"
 EXPECTED = json.loads((LOGS / "expected.json").read_text())
 FORMATS = {
-    "human_eval": "human-eval", "evalplus": "evalplus", "samples_own": "lm-eval", "inspect": "inspect", "verl": "verl",
+    "human_eval": "human-eval",
+    "evalplus": "evalplus",
+    "samples_own": "lm-eval",
+    "inspect": "inspect",
+    "verl": "verl",
     "trl": "trl",
-}  # fmt: skip
+}
 CHOSEN = {  # what a reader must be told for this file
     "evalplus_eval_results.json base_status": {"correct_column": "base_status"},
     "verl_legacy_validation.jsonl": {"correct_column": "acc"},
@@ -113,8 +117,12 @@ def test_own_log_and_its_settings(tmp_path):
     with RolloutLog(path) as log:
         for t in (0.5, 1.0):
             name = log.describe({"temperature": t})
-            log.append([Rollout("p", i, "1+1=", "2", o, truncated=i == 2, temperature=t, settings=name)
-                        for i, o in enumerate(("right", "wrong", "not_judged"))])  # fmt: skip
+            log.append(
+                [
+                    Rollout("p", i, "1+1=", "2", o, truncated=i == 2, temperature=t, settings=name)
+                    for i, o in enumerate(("right", "wrong", "not_judged"))
+                ]
+            )
     with pytest.raises(AdvshapeError, match=r"mixes 2 values of settings .*2 values of temperature"):
         read_log(path)
     logs = read_logs(path, by=("temperature",))
@@ -200,12 +208,20 @@ def test_detection_is_by_content(tmp_path):
     assert len({detect(LOGS / n.partition(" ")[0]).name for n in EXPECTED}) == 6
 
 
-@pytest.mark.parametrize(("content", "words"), [
-    (b"", "the file is empty"), (b" \n\n", "the file is empty"),
-    (b"hello\n", "a table with hello"), (b'{"a": 1}\n', "JSON Lines with a;"), (b"\x00\x01\x02", "no known log"),
-    (b"PAR1 and then nothing", "no whole Parquet file"), (b"PK\x03\x04", "no whole zip archive"),
-    (b"\x1f\x8b\x08\x00", "cannot be read"), (b"[1, 2]", "a JSON document"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "the file is empty"),
+        (b" \n\n", "the file is empty"),
+        (b"hello\n", "a table with hello"),
+        (b'{"a": 1}\n', "JSON Lines with a;"),
+        (b"\x00\x01\x02", "no known log"),
+        (b"PAR1 and then nothing", "no whole Parquet file"),
+        (b"PK\x03\x04", "no whole zip archive"),
+        (b"\x1f\x8b\x08\x00", "cannot be read"),
+        (b"[1, 2]", "a JSON document"),
+    ],
+)
 def test_unknown_files_say_what_was_seen(tmp_path, content, words):
     path = tmp_path / "log"
     path.write_bytes(content)

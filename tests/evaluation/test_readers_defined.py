@@ -13,8 +13,9 @@ from advshape.evaluation.results.log_results import log_result
 
 VERL = [
     {"input": f"q{i}", "output": "o", "gts": "g", "score": float((i + j) % 2), "step": 1, "uid": f"u{i}_{j}_0"}
-    for i in range(3) for j in range(4)
-]  # fmt: skip
+    for i in range(3)
+    for j in range(4)
+]
 NAMED = Options(prompt_column="p", correct_column="c")
 
 
@@ -106,8 +107,15 @@ def test_missing_samples_and_unequal_n(tmp_path):
 
 
 def test_not_judged_rollouts_give_bounds(tmp_path):
-    lines = [{"p": "a", "c": None}, {"p": "a", "c": 1}, {"p": "a", "c": 0}, {"p": "b", "c": float("nan")},
-             {"p": "b", "c": 0}, {"p": "b", "c": 0}, {"p": "c", "c": None}]  # fmt: skip
+    lines = [
+        {"p": "a", "c": None},
+        {"p": "a", "c": 1},
+        {"p": "a", "c": 0},
+        {"p": "b", "c": float("nan")},
+        {"p": "b", "c": 0},
+        {"p": "b", "c": 0},
+        {"p": "c", "c": None},
+    ]
     log = read_log(write(tmp_path / "c.jsonl", lines), NAMED)
     assert counts(log) == {"a": [1, 2, 1], "b": [0, 2, 1], "c": [0, 0, 1]}
     result = log_result(log)
@@ -123,8 +131,11 @@ def test_not_judged_rollouts_give_bounds(tmp_path):
 @pytest.mark.parametrize("form", ["own", "verl", "columns"])
 def test_a_file_cut_anywhere_loses_at_most_its_half_written_line(tmp_path, form):
     own = [Rollout(f"p{i}", j, "", "", "right").to_json() for i in range(2) for j in range(2)]
-    lines, options = {"own": (own, Options()), "verl": (VERL[:4], Options()),
-                      "columns": ([{"p": "é", "c": 1}] * 3, NAMED)}[form]  # fmt: skip
+    lines, options = {
+        "own": (own, Options()),
+        "verl": (VERL[:4], Options()),
+        "columns": ([{"p": "é", "c": 1}] * 3, NAMED),
+    }[form]
     whole = b"".join(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in lines)
     path = tmp_path / "cut.jsonl"
     for size in range(len(whole.split(b"\n")[0]) + 1, len(whole) + 1):
@@ -140,8 +151,13 @@ def test_a_file_cut_anywhere_loses_at_most_its_half_written_line(tmp_path, form)
 def test_a_broken_line_before_the_last_is_an_error(tmp_path):
     path = tmp_path / "v.jsonl"
     good = json.dumps(VERL[0]).encode()
-    broken = {b'{"input": ': "no JSON", b"[1]": "expected a JSON object, got list", b"\xff\xfe": "no JSON",
-              b"[" * 100_000: "no JSON", b"{}": "field 'score': missing; this line has no field"}  # fmt: skip
+    broken = {
+        b'{"input": ': "no JSON",
+        b"[1]": "expected a JSON object, got list",
+        b"\xff\xfe": "no JSON",
+        b"[" * 100_000: "no JSON",
+        b"{}": "field 'score': missing; this line has no field",
+    }
     for bad, words in broken.items():
         path.write_bytes(good + b"\n" + bad + b"\n" + good + b"\n")
         with pytest.raises(AdvshapeError) as error:
@@ -176,15 +192,20 @@ def test_blank_lines_windows_line_ends_and_a_byte_order_mark_do_not_matter(tmp_p
     assert counts(read_log(path, NAMED)) == {"a": [1, 1, 0], "x\r\ny": [0, 1, 0]}
 
 
-@pytest.mark.parametrize(("text", "words"), [
-    ("p,c\na,1,2\nb,1\n", "line 2: 3 cells where the first line names 2 columns"),
-    ("p,c\na\nb,1\n", "line 2: 1 cells"), ("p,p\na,1\n", "line 1: the first line has to name the columns"),
-    ("p,c\na,perhaps\n", "line 2, field 'c': expected a finite number"),
-    ("p,c\na,inf\n", "line 2, field 'c': expected a finite number"),
-    ("p,c\n,1\n", "line 2, field 'p': '' names no prompt"),
-    ("p,d\na,1\n", "line 2, field 'c': missing; this line has p, d"), ('p,c\n"a"b,1\n', "line 2: no CSV"),
-    ("p,c\na,0.5\n", "line 2, field 'c': the reward is 0.5"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("p,c\na,1,2\nb,1\n", "line 2: 3 cells where the first line names 2 columns"),
+        ("p,c\na\nb,1\n", "line 2: 1 cells"),
+        ("p,p\na,1\n", "line 1: the first line has to name the columns"),
+        ("p,c\na,perhaps\n", "line 2, field 'c': expected a finite number"),
+        ("p,c\na,inf\n", "line 2, field 'c': expected a finite number"),
+        ("p,c\n,1\n", "line 2, field 'p': '' names no prompt"),
+        ("p,d\na,1\n", "line 2, field 'c': missing; this line has p, d"),
+        ('p,c\n"a"b,1\n', "line 2: no CSV"),
+        ("p,c\na,0.5\n", "line 2, field 'c': the reward is 0.5"),
+    ],
+)
 def test_broken_tables_name_line_and_field(tmp_path, text, words):
     path = tmp_path / "t.csv"
     path.write_text(text)
@@ -202,14 +223,17 @@ def test_a_half_written_last_row(tmp_path):
         assert log.skipped == {"half-written last row": (1, "t.csv, line 3")}
 
 
-@pytest.mark.parametrize(("row", "words"), [
-    ({"prompt": "a", "n": 2, "correct": 3}, "field 'correct': 3 right of 2 rollouts"),
-    ({"prompt": "a", "n": -1, "correct": 0}, "field 'n': expected a whole number >= 0, got -1"),
-    ({"prompt": "a", "n": 2.5, "correct": 0}, "field 'n': expected a whole number >= 0, got 2.5"),
-    ({"prompt": "a", "n": True, "correct": 0}, "field 'n': expected a whole number"),
-    ({"prompt": "a", "n": 10**30, "correct": 0}, "field 'n': expected a whole number"),
-    ({"prompt": "b", "n": 4, "correct": 0}, "prompt 'b' has a row already (line 1)"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"prompt": "a", "n": 2, "correct": 3}, "field 'correct': 3 right of 2 rollouts"),
+        ({"prompt": "a", "n": -1, "correct": 0}, "field 'n': expected a whole number >= 0, got -1"),
+        ({"prompt": "a", "n": 2.5, "correct": 0}, "field 'n': expected a whole number >= 0, got 2.5"),
+        ({"prompt": "a", "n": True, "correct": 0}, "field 'n': expected a whole number"),
+        ({"prompt": "a", "n": 10**30, "correct": 0}, "field 'n': expected a whole number"),
+        ({"prompt": "b", "n": 4, "correct": 0}, "prompt 'b' has a row already (line 1)"),
+    ],
+)
 def test_tables_of_counts_are_checked(tmp_path, row, words):
     first = {"prompt": "b", "n": "4", "correct": 2.0}
     path = write(tmp_path / "t.jsonl", [first, row])
@@ -287,9 +311,15 @@ def inspect_log(path, samples, **more):
 def test_inspect_letters_errors_limits_and_scorers(tmp_path):
     samples = [{"id": "a", "epoch": i, "scores": {"s": {"value": value}}} for i, value in enumerate("CINC")]
     samples[3]["error"] = {"message": "gone"}
-    samples += [{"id": "b", "epoch": 1, "scores": None, "limit": {"type": "token", "limit": 9}},
-                {"id": "b", "epoch": 2, "scores": {"s": {"value": True}},
-                 "output": {"choices": [{"stop_reason": "max_tokens"}]}}]  # fmt: skip
+    samples += [
+        {"id": "b", "epoch": 1, "scores": None, "limit": {"type": "token", "limit": 9}},
+        {
+            "id": "b",
+            "epoch": 2,
+            "scores": {"s": {"value": True}},
+            "output": {"choices": [{"stop_reason": "max_tokens"}]},
+        },
+    ]
     path = tmp_path / "i.json"
     log = read_log(inspect_log(path, samples, status="cancelled"))
     assert counts(log) == {"a": [1, 3, 1], "b": [1, 1, 1]}
@@ -320,8 +350,18 @@ def test_parquet_rewards_that_are_null_nan_infinite_or_real(tmp_path):
 
     def write_rewards(rewards):
         n = len(rewards)
-        pq.write_table(pa.table({"step": [1] * n, "prompt": ["q"] * n, "completion": ["c"] * n,
-                                 "judge": pa.array(rewards, pa.float64()), "advantage": [0.0] * n}), path)  # fmt: skip
+        pq.write_table(
+            pa.table(
+                {
+                    "step": [1] * n,
+                    "prompt": ["q"] * n,
+                    "completion": ["c"] * n,
+                    "judge": pa.array(rewards, pa.float64()),
+                    "advantage": [0.0] * n,
+                }
+            ),
+            path,
+        )
 
     path = tmp_path / "t.parquet"
     write_rewards([1.0, None, float("nan"), 0.0])

@@ -246,8 +246,11 @@ def unzip(data):
     found = {}
     for info in archive.infolist():
         start = info.header_offset
-        skip = 30 + int.from_bytes(data[start + 26 : start + 28], "little") + int.from_bytes(
-            data[start + 28 : start + 30], "little")  # fmt: skip
+        skip = (
+            30
+            + int.from_bytes(data[start + 26 : start + 28], "little")
+            + int.from_bytes(data[start + 28 : start + 30], "little")
+        )
         packed = data[start + skip : start + skip + info.compress_size]
         found[info.filename] = pa.input_stream(pa.py_buffer(packed), compression="zstd").read()
     return found
@@ -264,8 +267,11 @@ def zipped(members):
 def recount_zip(data):
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
-        texts = [archive.read(key) for key in dict.fromkeys(archive.namelist())
-                 if key.startswith("samples/") and key.endswith(".json")]  # fmt: skip
+        texts = [
+            archive.read(key)
+            for key in dict.fromkeys(archive.namelist())
+            if key.startswith("samples/") and key.endswith(".json")
+        ]
         return numbered([inspect_sample(json.loads(text.decode("utf-8-sig"))) for text in texts], 0)
     except OddError:
         raise
@@ -323,8 +329,11 @@ def recount_counts(data):
 
 
 def own_log():
-    rows = [Rollout(f"p{i}", j, "q", f"{i} {j}", ("right", "wrong", "not_judged")[(i * j) % 3], settings="s")
-            for i in range(3) for j in range(4)]  # fmt: skip
+    rows = [
+        Rollout(f"p{i}", j, "q", f"{i} {j}", ("right", "wrong", "not_judged")[(i * j) % 3], settings="s")
+        for i in range(3)
+        for j in range(4)
+    ]
     return "".join(json.dumps(row.to_json()) + "\n" for row in rows).encode()
 
 
@@ -354,11 +363,15 @@ FAMILIES = {  # family -> (file name, the log, its recount, options)
     "evalplus": ("e.json", lambda: fixture("evalplus_eval_results.json"), recount_evalplus, {}),
     "inspect": ("i.json", lambda: fixture("inspect_own_sum.json.gz"), recount_inspect, {}),
     "inspect zip": ("i.eval", lambda: zipped(unzip(fixture("inspect_own_sum.eval"))), recount_zip, {}),
-    "trl": ("t.parquet", lambda: fixture("trl_text/completions_00001.parquet"), recount_trl,
-            {"correct_column": "judge"}),
+    "trl": (
+        "t.parquet",
+        lambda: fixture("trl_text/completions_00001.parquet"),
+        recount_trl,
+        {"correct_column": "judge"},
+    ),
     "columns": ("c.csv", csv_log, recount_csv, {"prompt_column": "prompt", "correct_column": "right"}),
     "counts": ("n.jsonl", counts_log, recount_counts, {}),
-}  # fmt: skip
+}
 VALUES = [None, math.nan, -1, 0.5, 1, 0, True, "x", "", "1", [], {}, 1e400, 10**30, "true", "not_judged", [[]], 2, -0.0]
 
 
@@ -415,8 +428,13 @@ def change(value, rng):
         return {k: change(v, rng) if k == key else v for k, v in value.items()}
     if isinstance(value, list) and value and rng.random() < 0.7:
         at = rng.randrange(len(value))
-        return rng.choice((value[:at] + value[at + 1 :], [*value, value[at]],
-                           [change(v, rng) if i == at else v for i, v in enumerate(value)]))  # fmt: skip
+        return rng.choice(
+            (
+                value[:at] + value[at + 1 :],
+                [*value, value[at]],
+                [change(v, rng) if i == at else v for i, v in enumerate(value)],
+            )
+        )
     return rng.choice(VALUES)
 
 
@@ -480,10 +498,20 @@ def mutated(family, data, rng):
 
 PLACE = re.compile(r"line \d+|row \d+|sample \d+|task '|samples/\S+|header\.json|_journal/")
 WHOLE = (  # said of a whole file
-    "no known log", "is empty", "mixes", "no rollout in this log", "no whole", "can be rewards", "cannot be read",
-    "no column of numbers", "the columns are", "neither header.json", "field 'eval'", "field 'samples': missing",
+    "no known log",
+    "is empty",
+    "mixes",
+    "no rollout in this log",
+    "no whole",
+    "can be rewards",
+    "cannot be read",
+    "no column of numbers",
+    "the columns are",
+    "neither header.json",
+    "field 'eval'",
+    "field 'samples': missing",
     "field 'status'",
-)  # fmt: skip
+)
 LATER = ("second time", "before", "already", "follows output")  # said of a later line
 
 

@@ -78,12 +78,22 @@ def skim(cursor):
     cursor.finish()
 
 
-@pytest.mark.parametrize(("text", "words"), [
-    ('{"a": 1', "line 1: no JSON (the file ends in"), ('{"a": ', "ends in the middle of a value"), ('{"a": "x', "ends"),
-    ('{"a": {"b": [1, 2]', "ends in the middle"), ('{"a": 1}\n{"b": 2}', "line 2: no JSON (something follows"),
-    ('{"a": 1,}', "no JSON"), ('{"a" 1}', "expected ':'"), ('{1: 2}', "expected a key"), ("[1]", "expected an object"),
-    ('{"a": tru}', "no JSON"), ('{"a": [1 2]}', "no JSON"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"a": 1', "line 1: no JSON (the file ends in"),
+        ('{"a": ', "ends in the middle of a value"),
+        ('{"a": "x', "ends"),
+        ('{"a": {"b": [1, 2]', "ends in the middle"),
+        ('{"a": 1}\n{"b": 2}', "line 2: no JSON (something follows"),
+        ('{"a": 1,}', "no JSON"),
+        ('{"a" 1}', "expected ':'"),
+        ("{1: 2}", "expected a key"),
+        ("[1]", "expected an object"),
+        ('{"a": tru}', "no JSON"),
+        ('{"a": [1 2]}', "no JSON"),
+    ],
+)
 @pytest.mark.parametrize("chunk", [1, 7, 2**20])
 def test_broken_documents_are_errors_with_their_line(text, words, chunk, monkeypatch):
     monkeypatch.setattr(json_stream, "CHUNK", chunk)
@@ -128,13 +138,27 @@ def large_log(folder, form):
         import pyarrow.parquet as pq
 
         path = folder / "completions_00001.parquet"
-        schema = pa.schema([("step", pa.int64()), ("prompt", pa.string()), ("completion", pa.string()),
-                            ("judge", pa.float64()), ("advantage", pa.float64())])  # fmt: skip
+        schema = pa.schema(
+            [
+                ("step", pa.int64()),
+                ("prompt", pa.string()),
+                ("completion", pa.string()),
+                ("judge", pa.float64()),
+                ("advantage", pa.float64()),
+            ]
+        )
         with pq.ParquetWriter(path, schema, compression="none", use_dictionary=False) as writer:
             for start in range(0, 100_000, 10_000):
-                batch = [{"step": 1, "prompt": f"q{i % 1000}", "completion": f"{i} {text}",
-                          "judge": float(i // 1000 % 2), "advantage": 0.0}
-                         for i in range(start, start + 10_000)]  # fmt: skip
+                batch = [
+                    {
+                        "step": 1,
+                        "prompt": f"q{i % 1000}",
+                        "completion": f"{i} {text}",
+                        "judge": float(i // 1000 % 2),
+                        "advantage": 0.0,
+                    }
+                    for i in range(start, start + 10_000)
+                ]
                 writer.write_table(pa.Table.from_pylist(batch, schema))
         return path, {}
     if form == "document":
@@ -151,7 +175,12 @@ def large_log(folder, form):
     path = folder / ("v.jsonl.gz" if "packed" in form else "v.jsonl")
     with gzip.open(path, "wt", compresslevel=1) if "packed" in form else path.open("w") as file:
         for prompt, number in rows:
-            row = {"input": f"q{prompt}", "output": text, "score": float(number % 2), "step": 1,
-                   "uid": f"u{prompt}_{number}_0"}  # fmt: skip
+            row = {
+                "input": f"q{prompt}",
+                "output": text,
+                "score": float(number % 2),
+                "step": 1,
+                "uid": f"u{prompt}_{number}_0",
+            }
             file.write(json.dumps(row) + "\n")
     return path, {}

@@ -37,9 +37,12 @@ def test_named_regularisers(objective, base, scale, name):
 
 
 def test_a_base_is_found_in_the_objectives_own_form():
-    for objective, base in [(adv.SkewR(0.4), "GRPO()"), (adv.Focal(2.0), "GRPO()"),
-                            (adv.PassAtK(4) + 0.1 * adv.Entropy() - 0.2 * KL(0.3), "PassAtK(k=4)"),
-                            (2 * adv.Identity() + adv.Variance(), "2 * Identity()")]:  # fmt: skip
+    for objective, base in [
+        (adv.SkewR(0.4), "GRPO()"),
+        (adv.Focal(2.0), "GRPO()"),
+        (adv.PassAtK(4) + 0.1 * adv.Entropy() - 0.2 * KL(0.3), "PassAtK(k=4)"),
+        (2 * adv.Identity() + adv.Variance(), "2 * Identity()"),
+    ]:
         found = regularization(objective)
         assert repr(found.base) == base
         total = found.scale * found.base.value(RHO) + found.omega.value(RHO)
@@ -103,15 +106,28 @@ def test_falls_do_not_depend_on_the_size_of_the_objective(size):
     assert falling(mixed) == ((pytest.approx(1 / (1 + np.exp(-1)), abs=1e-12), 1.0),)
     assert regularization(mixed, adv.Identity(), scale=size).concave
     assert not regularization(size * adv.AllOfK(3) + size * adv.Identity(), adv.Identity(), scale=size).concave
-    for rising in (adv.Identity(), adv.GRPO(), adv.SkewR(), adv.Focal(2.0), adv.PassAtK(500), adv.LogLikelihood(),
-                   0.5 * adv.GRPO() + Deviation(), adv.parse("(rho-1/2)**3"), adv.LogLikelihood() - adv.Identity(),
-                   adv.Identity() + adv.Variance(), adv.GRPO() + 0.5 * adv.Entropy()):  # fmt: skip
+    for rising in (
+        adv.Identity(),
+        adv.GRPO(),
+        adv.SkewR(),
+        adv.Focal(2.0),
+        adv.PassAtK(500),
+        adv.LogLikelihood(),
+        0.5 * adv.GRPO() + Deviation(),
+        adv.parse("(rho-1/2)**3"),
+        adv.LogLikelihood() - adv.Identity(),
+        adv.Identity() + adv.Variance(),
+        adv.GRPO() + 0.5 * adv.Entropy(),
+    ):
         assert falling(size * rising) == ()
 
 
 def test_nothing_added_is_said():
-    for objective, base in [(adv.Identity(), adv.Identity()), (2 * adv.PassAtK(3), adv.PassAtK(3)),
-                            (adv.GRPO(), adv.parse("2*arcsin(sqrt(rho))"))]:  # fmt: skip
+    for objective, base in [
+        (adv.Identity(), adv.Identity()),
+        (2 * adv.PassAtK(3), adv.PassAtK(3)),
+        (adv.GRPO(), adv.parse("2*arcsin(sqrt(rho))")),
+    ]:
         found = regularization(objective, base)
         assert str(found).endswith(": nothing is added to it")
         assert (found.name, repr(found.omega), found.concave) == ("0", "0", True)

@@ -430,8 +430,21 @@ def test_bad_input_is_a_clear_error(call, message):
 # ---- formulas ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["grpo", "skew_r", "focal_grpo", "pass_at_k_plug_in", "grpo_k", "grpo_k_joint",
-                                  "risk_sensitive", "entropy_rloo", "log_odds", "grpo_lead"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "grpo",
+        "skew_r",
+        "focal_grpo",
+        "pass_at_k_plug_in",
+        "grpo_k",
+        "grpo_k_joint",
+        "risk_sensitive",
+        "entropy_rloo",
+        "log_odds",
+        "grpo_lead",
+    ],
+)
 def test_formulas_integrate_to_the_closed_form(name):
     """(1 - rho) F' and -rho F' are plug-in formulas; their integral must give F back up to a constant."""
     F = entry(name).surrogate

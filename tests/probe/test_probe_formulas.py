@@ -132,7 +132,7 @@ def bell(x):
         (lambda r: np.exp(-1e6 * (r - 0.3) ** 2), bell),
         (lambda r: np.abs(r - 0.3), lambda x: ((x - mpf(0.3)) * abs(x - mpf(0.3)) + mpf(0.3) ** 2) / 2),
     ],
-)  # fmt: skip
+)
 def test_the_error_is_no_understatement(slope, exact):
     """Antiderivatives by mpmath: slow tails, narrow peaks and a kink; the error covers the difference, and is small."""
     F = adv.IntegratedSurrogate(slope, lambda r: 0 * r)
@@ -144,9 +144,13 @@ def test_the_error_is_no_understatement(slope, exact):
 
 @pytest.mark.parametrize(
     ("slope", "end"),
-    [(lambda r: 1 / (r * (1 - np.log(r))), -np.inf), (lambda r: 1 / r, -np.inf), (lambda r: 1 / r**2, -np.inf),
-     (lambda r: 1 / (r * (2 - np.log(r)) * np.log(2 - np.log(r)) ** 2), np.nan)],
-)  # fmt: skip
+    [
+        (lambda r: 1 / (r * (1 - np.log(r))), -np.inf),
+        (lambda r: 1 / r, -np.inf),
+        (lambda r: 1 / r**2, -np.inf),
+        (lambda r: 1 / (r * (2 - np.log(r)) * np.log(2 - np.log(r)) ** 2), np.nan),
+    ],
+)
 def test_an_end_that_diverges_or_may(slope, end):
     """The first three diverge at 0; 1 / (t log(t)^2) converges, which numbers cannot tell from 1 / (t log t)."""
     F = adv.IntegratedSurrogate(slope, lambda r: 0 * r)

@@ -16,9 +16,7 @@ polynomials = st.lists(ratios, min_size=1, max_size=6)  # F = sum_i c_i rho^(i+1
 baselines = st.sampled_from(["zero", "leave_one_out", "centered"]) | st.builds(
     adv.Beta, st.floats(0.05, 4), st.floats(0.05, 4)
 )
-tables = st.integers(1, 6).flatmap(
-    lambda n: st.tuples(*[st.lists(ratios, min_size=n + 1, max_size=n + 1)] * 2)
-)  # fmt: skip
+tables = st.integers(1, 6).flatmap(lambda n: st.tuples(*[st.lists(ratios, min_size=n + 1, max_size=n + 1)] * 2))
 
 
 def typed(coefficients):

@@ -110,8 +110,12 @@ def test_a_derivation_follows_theme_and_width(chromium, tmp_path, scheme, lightn
     from advshape.report.pages.derivation import save_derivation
 
     rivals = [adv.estimator("grpo"), adv.estimator("pkpo_loo(k=4)")]
-    page = save_derivation(adv.estimator({"surrogate": "1-(1-rho)**4 + 0.1*entropy(rho)", "build": "plug_in"}), 16,
-                           tmp_path / "page.html", rivals)  # fmt: skip
+    page = save_derivation(
+        adv.estimator({"surrogate": "1-(1-rho)**4 + 0.1*entropy(rho)", "build": "plug_in"}),
+        16,
+        tmp_path / "page.html",
+        rivals,
+    )
     tab = Tab(chromium, page, color_scheme=scheme, viewport=PHONE)
     assert tab.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     paper = tab.page.evaluate("getComputedStyle(document.body).backgroundColor")

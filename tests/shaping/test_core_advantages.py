@@ -96,9 +96,11 @@ def test_history_keeps_the_weights_and_uses_each_prompts_past():
     assert found[1, 1] == pytest.approx(-31 / 42)
     assert found[1, 2] == 0
     flat = adv.advantages(
-        rewards.ravel(), adv.estimator("rloo"), groups=np.repeat([5, 2], 4),
+        rewards.ravel(),
+        adv.estimator("rloo"),
+        groups=np.repeat([5, 2], 4),
         history=adv.Beta(np.repeat([0.5, 30.0], 4), np.repeat([1.0, 10.0], 4)),
-    )  # fmt: skip
+    )
     np.testing.assert_allclose(flat.reshape(2, 4), found)
 
 
@@ -252,8 +254,10 @@ def test_integer_ids_that_no_numpy_integer_holds_stay_apart():
 def test_large_integer_rewards_keep_their_digits_in_groups():
     torch = pytest.importorskip("torch")
     rewards = torch.tensor([2**24, 2**24 + 1])
-    for found in (adv.advantages(rewards, adv.estimator("rloo"), groups=[0, 0], real="layer_cake"),
-                  adv.advantages(rewards, adv.estimator("rloo"), real="layer_cake")):  # fmt: skip
+    for found in (
+        adv.advantages(rewards, adv.estimator("rloo"), groups=[0, 0], real="layer_cake"),
+        adv.advantages(rewards, adv.estimator("rloo"), real="layer_cake"),
+    ):
         assert found.tolist() == [-1, 1]
         assert found.dtype == torch.float32
 

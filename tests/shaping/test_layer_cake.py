@@ -107,8 +107,11 @@ def test_equals_a_numeric_integral_over_thresholds(rule):
 
 
 @settings(deadline=None, max_examples=80)
-@given(st.sampled_from(CENTRED), st.lists(st.sampled_from([-2.5, -1.0, 0.0, 0.1, 0.1 + 1e-9, 3.0]) | st.floats(-9, 9),
-                                          min_size=4, max_size=12), st.randoms())  # fmt: skip
+@given(
+    st.sampled_from(CENTRED),
+    st.lists(st.sampled_from([-2.5, -1.0, 0.0, 0.1, 0.1 + 1e-9, 3.0]) | st.floats(-9, 9), min_size=4, max_size=12),
+    st.randoms(),
+)
 def test_equals_the_thresholds_one_by_one(rule, rewards, random):
     rewards = np.array(rewards)
     found = cake(rewards, rule)
@@ -138,8 +141,9 @@ def test_rloo_keeps_its_published_form_and_grpo_does_not():
 
 
 def test_not_judged_rollouts_and_small_groups():
-    rewards = np.array([[0.3, np.nan, 1.4, 0.3, 2.0], [np.nan, 5.0, np.nan, np.nan, np.nan], [np.nan] * 5,
-                        [0.1, 0.2, 0.3, 0.4, 0.5]])  # fmt: skip
+    rewards = np.array(
+        [[0.3, np.nan, 1.4, 0.3, 2.0], [np.nan, 5.0, np.nan, np.nan, np.nan], [np.nan] * 5, [0.1, 0.2, 0.3, 0.4, 0.5]]
+    )
     found = cake(rewards, "rloo_k(k=2)", too_small="zero")
     np.testing.assert_allclose(found[0], by_thresholds(rewards[0], "rloo_k(k=2)"), rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(found[3], by_thresholds(rewards[3], "rloo_k(k=2)"), rtol=1e-12, atol=1e-15)

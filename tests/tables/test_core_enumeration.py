@@ -187,10 +187,22 @@ DEFINITIONS = {
     ),
 }
 NEEDS_K = {
-    "reinforce_k", "rloo_k", "pass_at_k", "pass_at_k_plug_in", "pkpo_s", "pkpo_loo", "pkpo_loo_minus_one",
-    "grpo_k", "grpo_k_joint", "passk_training", "all_of_k", "majority_of_k", "passk_training_exceeding",
-    "passk_training_combination", "passk_training_adaptive",
-}  # fmt: skip
+    "reinforce_k",
+    "rloo_k",
+    "pass_at_k",
+    "pass_at_k_plug_in",
+    "pkpo_s",
+    "pkpo_loo",
+    "pkpo_loo_minus_one",
+    "grpo_k",
+    "grpo_k_joint",
+    "passk_training",
+    "all_of_k",
+    "majority_of_k",
+    "passk_training_exceeding",
+    "passk_training_combination",
+    "passk_training_adaptive",
+}
 RANDOMISED = {"passk_training_full", "passk_training_bootstrap"}
 
 
@@ -279,12 +291,29 @@ def test_unbiased_tables_have_the_exact_slope(kind, k, baseline):
 
 @pytest.mark.parametrize(
     "surrogate",
-    [adv.Identity(), adv.PassAtK(4), adv.AllOfK(3), adv.GRPO(), adv.LogLikelihood(), adv.LogLikelihood(5), adv.SkewR(),
-     adv.SkewR(0.3), adv.Entropy(), adv.Variance(), adv.BetaFamily(0.7, 1.9), adv.Focal(2.0), adv.GRPOJoint(3),
-     adv.LogOdds(), adv.RiskSensitive(2.0), adv.MajorityOfK(5), 2 * adv.PassAtK(3) - 0.5 * adv.Entropy(),
-     adv.estimator("grpo_lead").surrogate, adv.estimator("grpo_k(k=3)").surrogate],
+    [
+        adv.Identity(),
+        adv.PassAtK(4),
+        adv.AllOfK(3),
+        adv.GRPO(),
+        adv.LogLikelihood(),
+        adv.LogLikelihood(5),
+        adv.SkewR(),
+        adv.SkewR(0.3),
+        adv.Entropy(),
+        adv.Variance(),
+        adv.BetaFamily(0.7, 1.9),
+        adv.Focal(2.0),
+        adv.GRPOJoint(3),
+        adv.LogOdds(),
+        adv.RiskSensitive(2.0),
+        adv.MajorityOfK(5),
+        2 * adv.PassAtK(3) - 0.5 * adv.Entropy(),
+        adv.estimator("grpo_lead").surrogate,
+        adv.estimator("grpo_k(k=3)").surrogate,
+    ],
     ids=repr,
-)  # fmt: skip
+)
 def test_derivatives_are_derivatives_and_polynomials_are_exact(surrogate):
     rho = np.linspace(0.03, 0.97, 11)
     h = 1e-6  # central differences: error h^2 F''' and eps / h, together near 1e-9

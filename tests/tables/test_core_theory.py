@@ -13,15 +13,22 @@ from advshape.catalogue import ENTRIES
 
 VECTORS = {
     "rloo_k(k=3)": (
-        [3, 1.8367, 1.0204, 0.4898, 0.1837, 0.0408, 0, 0], [0, -0.3061, -0.4082, -0.3673, -0.2449, -0.1020, 0, 0]),
+        [3, 1.8367, 1.0204, 0.4898, 0.1837, 0.0408, 0, 0],
+        [0, -0.3061, -0.4082, -0.3673, -0.2449, -0.1020, 0, 0],
+    ),
     "pass_at_k(k=3)": (
-        [3, 1.7143, 0.8571, 0.3429, 0.0857, 0, 0, 0], [0, -0.4286, -0.5714, -0.5143, -0.3429, -0.1429, 0, 0]),
+        [3, 1.7143, 0.8571, 0.3429, 0.0857, 0, 0, 0],
+        [0, -0.4286, -0.5714, -0.5143, -0.3429, -0.1429, 0, 0],
+    ),
     "passk_training(k=3)": (
-        [1.2910, 0.7454, 0.4663, 0.2774, 0.1348, 0, 0, 0], [0, -0.1844, -0.2485, -0.2798, -0.2774, -0.2247, 0, 0]),
+        [1.2910, 0.7454, 0.4663, 0.2774, 0.1348, 0, 0, 0],
+        [0, -0.1844, -0.2485, -0.2798, -0.2774, -0.2247, 0, 0],
+    ),
     "skew_r": (
         [2.3150, 1.2990, 0.8069, 0.5, 0.2905, 0.1443, 0.0472, 0],
-        [0, -0.3307, -0.4330, -0.4841, -0.5, -0.4841, -0.4330, -0.3307]),
-}  # fmt: skip
+        [0, -0.3307, -0.4330, -0.4841, -0.5, -0.4841, -0.4330, -0.3307],
+    ),
+}
 
 
 @pytest.mark.parametrize("name", sorted(VECTORS))
@@ -209,8 +216,10 @@ def test_softmax_policy_gradient_of_unbiased_rules():
     for name in adv.estimators():
         rule = adv.estimator(name, **({"k": 3} if "k" in signature(ENTRIES[name]).parameters else {}))
         of_group = {  # their F depends on the group's size, here 4
-            "leave_one_out_max": adv.PassAtK(4), "maxrl": adv.LogLikelihood(3), "rejection": adv.LogLikelihood(4),
-        }.get(name)  # fmt: skip
+            "leave_one_out_max": adv.PassAtK(4),
+            "maxrl": adv.LogLikelihood(3),
+            "rejection": adv.LogLikelihood(4),
+        }.get(name)
         if rule.kind != "unbiased" and of_group is None:
             continue
         A = adv.advantages(right[groups], rule)

@@ -34,8 +34,15 @@ except SandboxUnavailable as error:
 
 
 def function(source, tests=("assert f(3) == 4",), names=("f",), **more):
-    return {"kind": "functions", "names": list(names), "setup": "", "after": "", "tests": list(tests),
-            "source": source, **more}  # fmt: skip
+    return {
+        "kind": "functions",
+        "names": list(names),
+        "setup": "",
+        "after": "",
+        "tests": list(tests),
+        "source": source,
+        **more,
+    }
 
 
 def program(source, tests=(("3\n", "4\n"),)):
@@ -310,8 +317,18 @@ def test_no_way_out(name):
 
 def test_the_escapes_are_real():
     """Meta-test: outside, what stands here succeeds, so that a refusal above is the sandbox's doing."""
-    names = ["reading the project", "fork", "proc", "memory without a name", "spawn", "shell", "shared memory",
-             "slowing the harness", "killing by descriptor", "a socket of any family"]  # fmt: skip
+    names = [
+        "reading the project",
+        "fork",
+        "proc",
+        "memory without a name",
+        "spawn",
+        "shell",
+        "shared memory",
+        "slowing the harness",
+        "killing by descriptor",
+        "a socket of any family",
+    ]
     for name in names:
         head = f"{TRY}HERE, ALLOWED = {__file__!r}, {ALLOWED!r}\nos.getppid = os.getpid\n"
         code = f"{head}print(refused(lambda: {ESCAPES[name]}) is not None)"
@@ -332,7 +349,8 @@ GREEDY = {
     "memory bomb in one": ("def f(x):\n    return len('x' * 2**40)", "raises MemoryError"),
     "fork bomb": ("import os\nwhile True: os.fork()", "PermissionError"),
     "fork bomb that goes on": (
-        "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass", "took longer than 1 s"
+        "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass",
+        "took longer than 1 s",
     ),
     "thread bomb": (
         "import threading, time\nthreading.stack_size(65536)\nwhile True:\n"
@@ -355,22 +373,22 @@ GREEDY = {
     "recursion": ("def f(x):\n    return f(x)", "raises RecursionError"),
     "recursion without a limit": (
         "import sys\nsys.setrecursionlimit(10**9)\n"
-        "class A:\n    def __getattr__(self, n): return getattr(self, n + 'x')\ndef f(x):\n    return repr(A().y)", "",
+        "class A:\n    def __getattr__(self, n): return getattr(self, n + 'x')\ndef f(x):\n    return repr(A().y)",
+        "",
     ),
     "crashes": ("import ctypes\ndef f(x):\n    ctypes.string_at(0)", "killed by SIGSEGV"),
     "closes everything": ("import os\nos.closerange(0, 256)\ndef f(x):\n    return 4", "ended before the tests"),
     "closes everything and stays": (
-        "import os, time\ndef f(x):\n    os.closerange(0, 256)\n    time.sleep(10**6)", "closed its connection"
+        "import os, time\ndef f(x):\n    os.closerange(0, 256)\n    time.sleep(10**6)",
+        "closed its connection",
     ),
     "detaches": (
         "import os, time\ndef f(x):\n    os.setsid()\n"
         "    if os.fork() == 0:\n        os.setsid()\n        time.sleep(10**6)",
         "PermissionError",
     ),
-    "does not read": (
-        "import os, time\ndef f(x):\n    time.sleep(10**6)", "took longer than 1 s"
-    ),
-}  # fmt: skip
+    "does not read": ("import os, time\ndef f(x):\n    time.sleep(10**6)", "took longer than 1 s"),
+}
 
 
 @pytest.mark.parametrize("name", GREEDY)
@@ -388,12 +406,14 @@ def test_greed_has_limits(name):
         ("import sys\nwhile True: sys.stderr.write('x' * 10**4)", "exit code"),
         ("import os, time\nos.close(1)\ntime.sleep(10**6)", "took longer than 1 s"),
         ("import time\nprint(4, flush=True)\ntime.sleep(10**6)", "took longer than 1 s"),
-        ("import threading, time\nprint(4, flush=True)\nthreading.Thread(target=time.sleep, args=(10**6,)).start()",
-         "took longer than 1 s"),
+        (
+            "import threading, time\nprint(4, flush=True)\nthreading.Thread(target=time.sleep, args=(10**6,)).start()",
+            "took longer than 1 s",
+        ),
         ("import os\nwhile True: os.fork()", "PermissionError"),
         ("a = []\nwhile True: a.append(bytearray(2**22))", "MemoryError"),
     ],
-)  # fmt: skip
+)
 def test_greedy_programs_have_limits(source, reason):
     verdict = judged(program(source), replace(SMALL, seconds=1 if "longer" in reason else 20))
     assert verdict.outcome == "wrong"
@@ -578,8 +598,17 @@ for source in ("def f(x): return x + 1", "import os\\nwhile True: os.fork()"):
 """
     for python in (sys.executable, "/usr/bin/python3"):
         with contextlib.suppress(PermissionError, FileNotFoundError):
-            ran = subprocess.run([python, "-c", code], user=65534, group=65534, extra_groups=[], cwd="/", text=True,
-                                 capture_output=True, timeout=180, env={"PATH": os.environ["PATH"]})  # fmt: skip
+            ran = subprocess.run(
+                [python, "-c", code],
+                user=65534,
+                group=65534,
+                extra_groups=[],
+                cwd="/",
+                text=True,
+                capture_output=True,
+                timeout=180,
+                env={"PATH": os.environ["PATH"]},
+            )
             assert ran.stdout.split() == ["user", "right", "wrong"], ran.stderr
             return
     pytest.skip("no Python that another user may run")
@@ -613,8 +642,9 @@ def interpret(code, data):
     """Classic BPF by the kernel's documentation: an interpreter of the five instructions in use."""
     accumulator, place = 0, 0
     while True:
-        kind, yes, no, value = (int.from_bytes(code[8 * place :][a:b], "little") for a, b in
-                                ((0, 2), (2, 3), (3, 4), (4, 8)))  # fmt: skip
+        kind, yes, no, value = (
+            int.from_bytes(code[8 * place :][a:b], "little") for a, b in ((0, 2), (2, 3), (3, 4), (4, 8))
+        )
         place += 1
         if kind == 0x06:
             return value
@@ -627,9 +657,20 @@ def interpret(code, data):
 
 @pytest.mark.parametrize(
     "message",
-    [{"int": "12x"}, {"set": [[]]}, {"dict": [[1]]}, {"no": 1}, {"a": 1, "b": 2}, {"reference": "x"},
-     {"complex": ["a"]}, {"fraction": ["0x1", "0x0"]}, {"range": [1]}, {"bytes": "zz"}, {"bytes": 1}],
-)  # fmt: skip
+    [
+        {"int": "12x"},
+        {"set": [[]]},
+        {"dict": [[1]]},
+        {"no": 1},
+        {"a": 1, "b": 2},
+        {"reference": "x"},
+        {"complex": ["a"]},
+        {"fraction": ["0x1", "0x0"]},
+        {"range": [1]},
+        {"bytes": "zz"},
+        {"bytes": 1},
+    ],
+)
 def test_what_is_no_value_is_a_value_error(message):
     with pytest.raises(ValueError):
         messages.decode(message)

@@ -24,39 +24,54 @@ except SandboxUnavailable as error:
 
 MBPP = [
     {
-        "task_id": 2, "text": "Write a function to find the shared elements of two tuples.",
+        "task_id": 2,
+        "text": "Write a function to find the shared elements of two tuples.",
         "code": "def similar_elements(a, b):\n    return tuple(set(a) & set(b))",
-        "test_list": ["assert set(similar_elements((3, 4, 5), (5, 7, 4))) == set((4, 5))",
-                      "assert set(similar_elements((1, 2), (5, 2))) == set((2,))"],
+        "test_list": [
+            "assert set(similar_elements((3, 4, 5), (5, 7, 4))) == set((4, 5))",
+            "assert set(similar_elements((1, 2), (5, 2))) == set((2,))",
+        ],
         "test_setup_code": "",
     },
     {
-        "task_id": 126, "text": "Write a function to sum the common divisors of two numbers.",
+        "task_id": 126,
+        "text": "Write a function to sum the common divisors of two numbers.",
         "code": "def sum(a, b):\n    return __builtins__['sum'](i for i in range(1, min(a, b)) if a % i == b % i == 0)",
-        "test_list": ["assert sum(10, 15) == 6", "assert sum(100, 150) == 93"], "test_setup_code": "",
+        "test_list": ["assert sum(10, 15) == 6", "assert sum(100, 150) == 93"],
+        "test_setup_code": "",
     },
     {
-        "task_id": 601, "text": "Write a function to find the longest chain of pairs.",
+        "task_id": 601,
+        "text": "Write a function to find the longest chain of pairs.",
         "code": "class Pair:\n    def __init__(self, a, b):\n        self.a, self.b = a, b\n"
-                "def longest(pairs):\n    return len([p for p in pairs if p.a < p.b])",
+        "def longest(pairs):\n    return len([p for p in pairs if p.a < p.b])",
         "test_list": ["assert longest([Pair(5, 24), Pair(15, 25), Pair(27, 4)]) == 2", "assert longest([first]) == 0"],
         "test_setup_code": "first = Pair(2, 1)",
     },
     {
-        "task_id": 9, "prompt": "Write a function for the area of a circle.", "text": None,
-        "code": "import math\ndef area(r):\n    return math.pi * r * r", "test_setup_code": "",
-        "test_list": ["assert math.isclose(area(2), 4 * math.pi, rel_tol=0.001)"], "test_imports": ["import math"],
+        "task_id": 9,
+        "prompt": "Write a function for the area of a circle.",
+        "text": None,
+        "code": "import math\ndef area(r):\n    return math.pi * r * r",
+        "test_setup_code": "",
+        "test_list": ["assert math.isclose(area(2), 4 * math.pi, rel_tol=0.001)"],
+        "test_imports": ["import math"],
     },
     {
-        "task_id": 10, "text": "Write a function for half the circle.", "code": "import math\nhalf = lambda: math.pi",
-        "test_list": ["assert math.isclose(half(), math.pi)"], "test_setup_code": "",  # relies on the program's import
+        "task_id": 10,
+        "text": "Write a function for half the circle.",
+        "code": "import math\nhalf = lambda: math.pi",
+        "test_list": ["assert math.isclose(half(), math.pi)"],
+        "test_setup_code": "",  # relies on the program's import
     },
-]  # fmt: skip
+]
 PROGRAMS = [
-    {"question": "Read n numbers, print their sum.", "input_output": json.dumps(
-        {"inputs": ["2\n1 2\n", "3\n1 2 3\n"], "outputs": ["3\n", "6\n"]})},
+    {
+        "question": "Read n numbers, print their sum.",
+        "input_output": json.dumps({"inputs": ["2\n1 2\n", "3\n1 2 3\n"], "outputs": ["3\n", "6\n"]}),
+    },
     {"question": "Print the line backwards.", "input_output": json.dumps({"inputs": ["abc"], "outputs": ["cba"]})},
-]  # fmt: skip
+]
 
 
 def write(path, rows):
@@ -114,9 +129,14 @@ def test_programs_read_and_print(tmp_path):
     task = load_task("code", path=write(tmp_path / "a.jsonl", PROGRAMS), heldout_share=0)
     by = {len(found.data["job"]["tests"]): found for found in task.problems("train", 2)}
     total = "input()\nprint(sum(map(int, input().split())))"
-    given = [(by[2], block(total)), (by[2], block("print(3)")), (by[1], block("print(input()[::-1])")),
-             (by[1], block("print(input()[::-1] + ' ')\nprint()")), (by[1], "no program at all"),
-             (by[1], block(""))]  # fmt: skip
+    given = [
+        (by[2], block(total)),
+        (by[2], block("print(3)")),
+        (by[1], block("print(input()[::-1])")),
+        (by[1], block("print(input()[::-1] + ' ')\nprint()")),
+        (by[1], "no program at all"),
+        (by[1], block("")),
+    ]
     found = verdicts(task, [problem for problem, _ in given], [text for _, text in given])
     assert [verdict.outcome for verdict in found] == ["right", "wrong", "right", "right", "wrong", "wrong"]
     assert found[1].reason == "test 2: printed '3', expected '6'"
@@ -138,8 +158,12 @@ def test_every_spelling_of_inputs_and_outputs(tmp_path, row):
 @pytest.mark.parametrize(
     ("row", "parameters", "message"),
     [
-        ({"question": "x", "answer": "y"}, {}, "has no tests that are known: 'test' with 'prompt' and 'entry_point', "
-         "'test_list', 'tests', 'input_output', or 'inputs' with 'outputs'; it has 'question', 'answer'"),
+        (
+            {"question": "x", "answer": "y"},
+            {},
+            "has no tests that are known: 'test' with 'prompt' and 'entry_point', "
+            "'test_list', 'tests', 'input_output', or 'inputs' with 'outputs'; it has 'question', 'answer'",
+        ),
         ({"frage": "x", "test_list": ["assert f()"]}, {}, "'frage', 'test_list'; give the column one of these names"),
         ({"text": "x", "test_list": []}, {}, "row 1: the column 'test_list' is a list of at least one test"),
         ({"text": "x", "test_list": ["assert f( =="]}, {}, "row 1: the test code is no Python"),
@@ -153,7 +177,7 @@ def test_every_spelling_of_inputs_and_outputs(tmp_path, row):
         (MBPP[0], {"shown_tests": -1}, "shown_tests is a whole number of at least 0"),
         (MBPP[0], {"second": 3}, "did you mean 'seconds'?"),
     ],
-)  # fmt: skip
+)
 def test_errors_say_what_is_there(tmp_path, row, parameters, message):
     with pytest.raises(AdvshapeError) as caught:
         load_task("code", path=write(tmp_path / "a.jsonl", [row]), **parameters)

@@ -29,15 +29,25 @@ def write(path, rows):
 
 
 def gsm(count, start=0):
-    return [{"question": f"What is {i} + 1?", "answer": f"{i} + 1 = <<{i}+1={i + 1}>>{i + 1}\n#### {i + 1}"}
-            for i in range(start, start + count)]  # fmt: skip
+    return [
+        {"question": f"What is {i} + 1?", "answer": f"{i} + 1 = <<{i}+1={i + 1}>>{i + 1}\n#### {i + 1}"}
+        for i in range(start, start + count)
+    ]
 
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory):
     """Answers of several kinds, all in the training split."""
-    answers = {"half": "1/2", "big": "#### 1,080", "tuple": "(1, 2]", "name": "\\text{Evelyn}", "term": "x^2+1",
-               "root": "\\sqrt{2}", "percent": "50\\%", "odd": "#### $72"}  # fmt: skip
+    answers = {
+        "half": "1/2",
+        "big": "#### 1,080",
+        "tuple": "(1, 2]",
+        "name": "\\text{Evelyn}",
+        "term": "x^2+1",
+        "root": "\\sqrt{2}",
+        "percent": "50\\%",
+        "odd": "#### $72",
+    }
     rows = [{"question": name, "answer": answer} for name, answer in answers.items()]
     return load_task(
         "maths", path=write(tmp_path_factory.mktemp("maths") / "a.jsonl", rows), heldout_share=0, seconds=6
@@ -109,8 +119,10 @@ def test_an_answer_that_takes_too_long_is_not_judged(task, completion):
 
 
 def test_many_at_once_in_order(task):
-    given = [(name, f"\\boxed{{{answer}}}") for name, answer in
-             [("half", "0.5"), ("half", "7"), ("big", "1080"), ("root", "2"), ("term", "x^2+1")] * 4]  # fmt: skip
+    given = [
+        (name, f"\\boxed{{{answer}}}")
+        for name, answer in [("half", "0.5"), ("half", "7"), ("big", "1080"), ("root", "2"), ("term", "x^2+1")] * 4
+    ]
     found = verdicts(task, [problem(task, name) for name, _ in given], [text for _, text in given])
     assert [verdict.outcome for verdict in found] == ["right", "wrong", "right", "wrong", "right"] * 4
     assert isinstance(task, Task)
@@ -136,11 +148,17 @@ def test_an_answer_that_math_verify_cannot_read_is_not_judged(task):
 @pytest.mark.parametrize(
     ("text", "answer"),
     [
-        ("a\n#### 42", "42"), ("#### -1,234,567.5", "-1234567.5"), ("#### 1,2", "1,2"), ("#### $1,000", "$1000"),
-        ("\\boxed{1} then \\fbox{2}", "2"), ("\\boxed{a_{1_{2}}}", "a_{1_{2}}"), ("$\\boxed 7$", "7"),
-        ("plain", "plain"), ("\\boxed{open", "\\boxed{open"),
+        ("a\n#### 42", "42"),
+        ("#### -1,234,567.5", "-1234567.5"),
+        ("#### 1,2", "1,2"),
+        ("#### $1,000", "$1000"),
+        ("\\boxed{1} then \\fbox{2}", "2"),
+        ("\\boxed{a_{1_{2}}}", "a_{1_{2}}"),
+        ("$\\boxed 7$", "7"),
+        ("plain", "plain"),
+        ("\\boxed{open", "\\boxed{open"),
     ],
-)  # fmt: skip
+)
 def test_final_answer(text, answer):
     assert final_answer(text) == answer
 
@@ -213,9 +231,11 @@ def test_prompts(tmp_path):
     path = write(tmp_path / "a.jsonl", [HALF])
     options = {"path": path, "heldout_share": 0}
     assert load_task("maths", **options).problems("train", 1)[0].prompt == [
-        {"role": "user", "content": "What is 1 - 1/2?\n\nPlease reason step by step, and put your final answer within "
-         "\\boxed{}."}
-    ]  # fmt: skip
+        {
+            "role": "user",
+            "content": "What is 1 - 1/2?\n\nPlease reason step by step, and put your final answer within \\boxed{}.",
+        }
+    ]
     plain = load_task("maths", **options, chat=False, instruction="").problems("train", 1)[0]
     assert plain.prompt == "What is 1 - 1/2?"
     assert plain.data["answer"] == "\\frac{1}{2}"
@@ -232,8 +252,12 @@ def test_twice_the_same_is_once_and_with_another_answer_an_error(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "parameters", "message"),
     [
-        ([{"frage": "1?", "answer": "1"}], {}, "no question column 'question' or 'problem' or 'prompt'; it has "
-         "'frage', 'answer'; name it with question= (in a recipe: task.question)"),
+        (
+            [{"frage": "1?", "answer": "1"}],
+            {},
+            "no question column 'question' or 'problem' or 'prompt'; it has "
+            "'frage', 'answer'; name it with question= (in a recipe: task.question)",
+        ),
         ([{"question": "1?", "loesung": "1"}], {}, "no answer column 'answer' or 'final_answer' or 'solution'; it has"),
         ([{"question": "1?", "answer": "1"}], {"answer": "anwser"}, "did you mean 'answer'?"),
         ([{"question": "1?", "answer": ""}], {}, "row 1: the column 'answer' holds no text"),
@@ -248,7 +272,7 @@ def test_twice_the_same_is_once_and_with_another_answer_an_error(tmp_path):
         (gsm(1), {"dataset": "x"}, "one of path="),
         (gsm(1), {"config": "main"}, "go with dataset="),
     ],
-)  # fmt: skip
+)
 def test_errors_say_what_is_there(tmp_path, rows, parameters, message):
     with pytest.raises(AdvshapeError) as caught:
         load_task("maths", path=write(tmp_path / "a.jsonl", rows), **parameters)
@@ -417,8 +441,10 @@ n = 4
     assert counts["right"] > 0
     assert counts["wrong"] > 0
     targets = {row["question"]: int(row["answer"]) for row in rows}
-    asked = {found.id: targets[found.prompt] for found in
-             load_task("maths", path=path, heldout_share=0.3, chat=False, instruction="")._problems.train}  # fmt: skip
+    asked = {
+        found.id: targets[found.prompt]
+        for found in load_task("maths", path=path, heldout_share=0.3, chat=False, instruction="")._problems.train
+    }
     for rollout in read_jsonl(out / "rollouts.jsonl"):
         with contextlib.suppress(AdvshapeError):  # where our own reader of expressions finds none
             right = evaluate_expression(rollout["completion"]) == asked[rollout["problem"]]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("trl")
-sys.path.append(str(Path(__file__).parents[1]))
+sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 from test_resume import result
 from test_resume import words as long_words
 
@@ -23,9 +23,18 @@ from advshape.training.rundir.directory import RunDirectory
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SMALL = ["objective.k=1", "task.train_problems=2", "trainer.max_steps=2", "trainer.steps_per_generation=1",
-         "trainer.save_steps=1", "trainer.num_generations=2", "trainer.per_device_train_batch_size=2",
-         "trainer.max_completion_length=4", "evaluation.count=2", "evaluation.n=2"]  # fmt: skip
+SMALL = [
+    "objective.k=1",
+    "task.train_problems=2",
+    "trainer.max_steps=2",
+    "trainer.steps_per_generation=1",
+    "trainer.save_steps=1",
+    "trainer.num_generations=2",
+    "trainer.per_device_train_batch_size=2",
+    "trainer.max_completion_length=4",
+    "evaluation.count=2",
+    "evaluation.n=2",
+]
 WRITING, MODE = os.O_WRONLY | os.O_RDWR, os.O_APPEND | os.O_TRUNC
 # event -> which argument is the path
 KINDS = {"os.rename": 1, "os.mkdir": 0, "os.remove": 0, "os.rmdir": 0, "shutil.rmtree": 0}

@@ -16,10 +16,24 @@ SHAPE = {
     "num_attention_heads": 5,
     "num_key_value_heads": 1,
 }
-QWEN_7B = Qwen2Config(vocab_size=152064, hidden_size=3584, intermediate_size=18944, num_hidden_layers=28,
-                      num_attention_heads=28, num_key_value_heads=4, tie_word_embeddings=False)  # fmt: skip
-QWEN_1_5B = Qwen2Config(vocab_size=151936, hidden_size=1536, intermediate_size=8960, num_hidden_layers=28,
-                        num_attention_heads=12, num_key_value_heads=2, tie_word_embeddings=True)  # fmt: skip
+QWEN_7B = Qwen2Config(
+    vocab_size=152064,
+    hidden_size=3584,
+    intermediate_size=18944,
+    num_hidden_layers=28,
+    num_attention_heads=28,
+    num_key_value_heads=4,
+    tie_word_embeddings=False,
+)
+QWEN_1_5B = Qwen2Config(
+    vocab_size=151936,
+    hidden_size=1536,
+    intermediate_size=8960,
+    num_hidden_layers=28,
+    num_attention_heads=12,
+    num_key_value_heads=2,
+    tie_word_embeddings=True,
+)
 TRAINER = {"per_device_train_batch_size": 8, "max_completion_length": 100, "num_generations": 8}
 
 
@@ -41,13 +55,16 @@ def saved_bytes(model, tokens, autocast):
     return sum(size for size, _ in kept.values())
 
 
-@pytest.mark.parametrize(("dtype", "autocast", "s", "c"), [
-    ("float32", True, 4, 2), ("float32", False, 4, 4), ("bfloat16", False, 2, 2)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("dtype", "autocast", "s", "c"), [("float32", True, 4, 2), ("float32", False, 4, 4), ("bfloat16", False, 2, 2)]
+)
 @pytest.mark.parametrize(("kind", "made"), [(Qwen2Config, Qwen2ForCausalLM), (LlamaConfig, LlamaForCausalLM)])
 def test_a_block_keeps_what_the_formula_says(kind, made, dtype, autocast, s, c):
     """Exact: the difference between two layers and one, for each of 51 tokens."""
-    one, two = (saved_bytes(made(kind(num_hidden_layers=layers, **SHAPE)).to(getattr(torch, dtype)), (3, 17), autocast)
-                for layers in (1, 2))  # fmt: skip
+    one, two = (
+        saved_bytes(made(kind(num_hidden_layers=layers, **SHAPE)).to(getattr(torch, dtype)), (3, 17), autocast)
+        for layers in (1, 2)
+    )
     assert (two - one) / 51 == block(kind(**SHAPE), s, c)
 
 
@@ -85,8 +102,12 @@ def test_kv_cache_as_transformers_has_it():
     trainer = TRAINER | {"bf16": False, "max_completion_length": 7}
     found = estimate(config, (1, 1), trainer, dtype="float32", processes=1, rollouts=8, prompt=5)
     assert found.kv_cache == bytes_
-    assert estimate(config, (1, 1), trainer | {"use_vllm": True}, dtype="float32", processes=1, rollouts=8,
-                    prompt=5).kv_cache == 0  # fmt: skip
+    assert (
+        estimate(
+            config, (1, 1), trainer | {"use_vllm": True}, dtype="float32", processes=1, rollouts=8, prompt=5
+        ).kv_cache
+        == 0
+    )
 
 
 def test_zero_divides_as_the_paper_does():

@@ -25,9 +25,14 @@ IN_PLACE = {
     "countdown-grpo": ["trainer.per_device_train_batch_size=32"],
     "countdown-anneal": ["trainer.per_device_train_batch_size=32"],
     "smollm2-arithmetic": ["model.path={tiny}", "trainer.per_device_train_batch_size=16"],
-    "qwen-gsm8k-8gpu": ["model.path={tiny}", "task={name='maths', path='{sums}'}", "trainer.use_vllm=false",
-                        "trainer.per_device_train_batch_size=16", "trainer.max_completion_length=8"],
-}  # fmt: skip
+    "qwen-gsm8k-8gpu": [
+        "model.path={tiny}",
+        "task={name='maths', path='{sums}'}",
+        "trainer.use_vllm=false",
+        "trainer.per_device_train_batch_size=16",
+        "trainer.max_completion_length=8",
+    ],
+}
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +91,9 @@ def test_lora_trains_and_saves_the_adapter_and_the_merged_model(tmp_path):
 def test_gradient_checkpointing_changes_no_number(tmp_path):
     """Activations are made again from the same inputs: the same losses and weights."""
     plain, steps = run_small(tmp_path / "plain")
-    other, again = run_small(tmp_path / "checkpointed", "trainer.activation_checkpointing=true",
-                             "trainer.gradient_checkpointing=true")  # fmt: skip
+    other, again = run_small(
+        tmp_path / "checkpointed", "trainer.activation_checkpointing=true", "trainer.gradient_checkpointing=true"
+    )
     assert [line["loss"] for line in again] == pytest.approx([line["loss"] for line in steps], abs=1e-7)
     for name, value in weights(plain.model).items():
         torch.testing.assert_close(weights(other.model)[name], value, rtol=0, atol=1e-6)

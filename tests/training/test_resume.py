@@ -21,10 +21,18 @@ from advshape.training.rundir.directory import RunDirectory, read_jsonl
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 # two passes over 20 problems (a permutation each, 10 steps), a generation serves two steps, checkpoints at odd steps
-SETTINGS = ["task.train_problems=20", "trainer.max_steps=18", "trainer.per_device_train_batch_size=32",
-            "trainer.gradient_accumulation_steps=1", "trainer.steps_per_generation=2", "trainer.save_steps=3",
-            "trainer.num_generations=16", "trainer.save_total_limit=2", "evaluation.count=3",
-            "evaluation.n=8"]  # fmt: skip
+SETTINGS = [
+    "task.train_problems=20",
+    "trainer.max_steps=18",
+    "trainer.per_device_train_batch_size=32",
+    "trainer.gradient_accumulation_steps=1",
+    "trainer.steps_per_generation=2",
+    "trainer.save_steps=3",
+    "trainer.num_generations=16",
+    "trainer.save_total_limit=2",
+    "evaluation.count=3",
+    "evaluation.n=8",
+]
 WALL_TIMES = {"seconds", "step_time", "advshape/seconds_saved"}
 
 
@@ -44,8 +52,12 @@ def result(path):
 
 
 def begin(arguments):
-    return subprocess.Popen([sys.executable, "-m", "advshape", *arguments], env={**os.environ, "OMP_NUM_THREADS": "1"},
-                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, "-m", "advshape", *arguments],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 PHASES = ("started", "evaluating before", "training", "writing a checkpoint", "evaluating after")
@@ -188,8 +200,12 @@ def test_resumed_at_its_last_step_nothing_is_trained(tmp_path, capsys, more):
 
 def resumed_from(clone, path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(clone)}
-    subprocess.run([sys.executable, "-m", "advshape", "train", "--resume", str(path), "--quiet"], env=environment,
-                   check=True, capture_output=True)  # fmt: skip
+    subprocess.run(
+        [sys.executable, "-m", "advshape", "train", "--resume", str(path), "--quiet"],
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
 
 
 def test_resumed_from_another_place_no_rollout_is_sampled_twice(tmp_path):

@@ -25,11 +25,16 @@ from advshape.adapters.trl.schedule import ScheduledGRPOTrainer
 
 SCHEDULE = {
     "stages": [
-        {"estimator": "rloo_k", "k": 2, "until": "pass_at_1 > 0.1", "over": 3,
-         "hard": {"estimator": "rloo", "below": 0.4}},
+        {
+            "estimator": "rloo_k",
+            "k": 2,
+            "until": "pass_at_1 > 0.1",
+            "over": 3,
+            "hard": {"estimator": "rloo", "below": 0.4},
+        },
         {"estimator": "rloo"},
     ]
-}  # fmt: skip
+}
 
 
 class Told(ScheduledGRPOTrainer):
@@ -45,9 +50,15 @@ def work(folder, processes):
         return Told(schedule=SCHEDULE, history=adv.PromptHistory(), prioritized={"floor": 0.05, "within": 6}, **named)
 
     run = trainer(
-        made, folder, rewards=judged, rollout=recorded, per_device_train_batch_size=12 // processes, num_generations=4,
-        max_steps=12, learning_rate=0.02,
-    )  # fmt: skip
+        made,
+        folder,
+        rewards=judged,
+        rollout=recorded,
+        per_device_train_batch_size=12 // processes,
+        num_generations=4,
+        max_steps=12,
+        learning_rate=0.02,
+    )
     assert run.accelerator.num_processes == processes
     run.train()
     result = {

@@ -12,8 +12,12 @@ from advshape.cli import main
 from advshape.training.recipe.trackers import TRACKERS, kept_in
 from advshape.training.rundir.directory import RunDirectory, read_jsonl
 
-SMALL = ["trainer.per_device_train_batch_size=16", "trainer.gradient_accumulation_steps=2", "evaluation.count=4",
-         "evaluation.n=8"]  # fmt: skip
+SMALL = [
+    "trainer.per_device_train_batch_size=16",
+    "trainer.gradient_accumulation_steps=2",
+    "evaluation.count=4",
+    "evaluation.n=8",
+]
 NO_EVALUATION = ["evaluation.before=false", "evaluation.after=false"]
 
 
@@ -32,8 +36,13 @@ def train(out, *overrides):
 def clipped(tmp_path_factory):
     """Six steps in which every completion is cut off after one token."""
     out = tmp_path_factory.mktemp("runs") / "clipped"
-    code, said = train(out, "trainer.max_steps=6", "trainer.max_completion_length=1", "trainer.report_to=tensorboard",
-                       "trainer.save_strategy=no")  # fmt: skip
+    code, said = train(
+        out,
+        "trainer.max_steps=6",
+        "trainer.max_completion_length=1",
+        "trainer.report_to=tensorboard",
+        "trainer.save_strategy=no",
+    )
     assert code == 0, said
     return RunDirectory(out), said
 
@@ -87,8 +96,13 @@ def test_other_trackers_at_home(tracker, tmp_path):
 
 def test_stock_trainer_logs_the_same_shares(tmp_path):
     """TRL's own trainer, whose metrics have none of ours: counted again from the rollouts, by hand."""
-    code, said = train(tmp_path / "run", "objective={trainer='stock'}", "trainer.max_steps=2",
-                       "trainer.logging_steps=2", *NO_EVALUATION)  # fmt: skip
+    code, said = train(
+        tmp_path / "run",
+        "objective={trainer='stock'}",
+        "trainer.max_steps=2",
+        "trainer.logging_steps=2",
+        *NO_EVALUATION,
+    )
     assert code == 0, said
     directory = RunDirectory(tmp_path / "run")
     [line] = [line for line in read_jsonl(directory.metrics) if "loss" in line]
@@ -170,8 +184,16 @@ def test_model_card(clipped):
     for when in ("before", "after"):
         curve = summary[when]["curve"]
         assert f"| {when} | {curve['values'][0]:.3f} [{curve['low'][0]:.3f}, {curve['high'][0]:.3f}] |" in card.text
-    for part in ("F = 1 - (1 - rho)^k", "pass_at_k(k=8) at unit rms", "n = 16", "max_completion_length = 1\n", "torch ",
-                 "step 5: 100% of the completions", "2510.23049", "6 steps"):  # fmt: skip
+    for part in (
+        "F = 1 - (1 - rho)^k",
+        "pass_at_k(k=8) at unit rms",
+        "n = 16",
+        "max_completion_length = 1\n",
+        "torch ",
+        "step 5: 100% of the completions",
+        "2510.23049",
+        "6 steps",
+    ):
         assert part in card.text, part
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("trl")
-sys.path.append(str(Path(__file__).parents[1]))
+sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 from test_resume import WALL_TIMES
 
 from advshape.training.rundir.directory import RunDirectory, read_jsonl
@@ -23,9 +23,16 @@ from advshape.training.rundir.directory import RunDirectory, read_jsonl
 pytestmark = pytest.mark.long
 
 # a group of 16 lies on both processes; a generation serves two steps; 6 steps, checkpoints at 2, 4 and 6
-SETTINGS = ["trainer.max_steps=6", "trainer.num_generations=16", "trainer.per_device_train_batch_size=8",
-            "trainer.gradient_accumulation_steps=1", "trainer.steps_per_generation=2", "trainer.save_steps=2",
-            "task.train_problems=8", "objective.history=true"]  # fmt: skip
+SETTINGS = [
+    "trainer.max_steps=6",
+    "trainer.num_generations=16",
+    "trainer.per_device_train_batch_size=8",
+    "trainer.gradient_accumulation_steps=1",
+    "trainer.steps_per_generation=2",
+    "trainer.save_steps=2",
+    "task.train_problems=8",
+    "objective.history=true",
+]
 SHARDED = ["trainer.fsdp=true", "trainer.fsdp_config={version=2, auto_wrap_policy='TRANSFORMER_BASED_WRAP'}"]
 ACCELERATE = ["accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1", "-m", "advshape"]
 TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc_per_node=2"]
@@ -39,8 +46,14 @@ def words(out, kind, *more):
 
 def start(kind, arguments):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "ACCELERATE_USE_CPU": "true"}
-    return subprocess.Popen([sys.executable, "-m", *STARTS[kind], *arguments], env=environment, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, "-m", *STARTS[kind], *arguments],
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
 
 
 def finish(kind, arguments):

@@ -146,18 +146,30 @@ print(*sorted({"torch", "transformers", "trl", "peft", "datasets"} & set(sys.mod
 """
 
 
-@pytest.mark.parametrize("override", [
-    "trainer.learning_rat=1e-5", "trainer.learning_rate=fast", "trainer.num_generations=10", "model.lora.rank=4",
-    "max_steps=20", "objective.kk=2", "sampling.prio=true", "evaluation.cnt=4", "task.fours=1",
-    "model.path=countdwn"])  # fmt: skip
+@pytest.mark.parametrize(
+    "override",
+    [
+        "trainer.learning_rat=1e-5",
+        "trainer.learning_rate=fast",
+        "trainer.num_generations=10",
+        "model.lora.rank=4",
+        "max_steps=20",
+        "objective.kk=2",
+        "sampling.prio=true",
+        "evaluation.cnt=4",
+        "task.fours=1",
+        "model.path=countdwn",
+    ],
+)
 def test_a_wrong_key_kind_or_batch_is_told_before_anything_slow_is_imported(override):
     """TRL takes seconds to import. (Measured: .6 to 1 s of processor time, 17 s where TRL was asked.)"""
     done = subprocess.run([sys.executable, "-c", QUICK, override], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
 
 
-@pytest.mark.parametrize(("module", "name"), [("trl.trainer.grpo_config", "GRPOConfig"),
-                                              ("peft.tuners.lora.config", "LoraConfig")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("module", "name"), [("trl.trainer.grpo_config", "GRPOConfig"), ("peft.tuners.lora.config", "LoraConfig")]
+)
 def test_fields_read_from_the_source_are_those_of_the_class(module, name):
     """Parity: names, and each default that is a literal; the class's own defaults pass the check of kinds."""
     real = {f.name: f for f in dataclasses.fields(getattr(importlib.import_module(module), name)) if f.init}

@@ -18,8 +18,13 @@ from advshape.cli import main
 from advshape.training.recipe.load import load_recipe
 from advshape.training.rundir.directory import RunDirectory, append_jsonl, read_jsonl
 
-SMALL = ["trainer.max_steps=2", "trainer.per_device_train_batch_size=32", "trainer.gradient_accumulation_steps=2",
-         "evaluation.count=4", "evaluation.n=8"]  # fmt: skip
+SMALL = [
+    "trainer.max_steps=2",
+    "trainer.per_device_train_batch_size=32",
+    "trainer.gradient_accumulation_steps=2",
+    "evaluation.count=4",
+    "evaluation.n=8",
+]
 NO_EVALUATION = ["evaluation.before=false", "evaluation.after=false"]
 
 
@@ -40,9 +45,15 @@ def run(tmp_path_factory):
 
 def test_everything_is_there(run):
     assert {path.name for path in run.path.iterdir()} >= {
-        "recipe.toml", "metrics.jsonl", "rollouts.jsonl", "summary.json", "evaluation", "checkpoints", "model",
+        "recipe.toml",
+        "metrics.jsonl",
+        "rollouts.jsonl",
+        "summary.json",
+        "evaluation",
+        "checkpoints",
+        "model",
         "report.html",
-    }  # fmt: skip
+    }
     assert load_recipe(run.recipe).trainer["max_steps"] == 2
     assert {path.name for path in run.model.iterdir()} >= {"README.md", "config.json", "model.safetensors"}
     assert "pass_at_k" in (run.model / "README.md").read_text()
@@ -102,8 +113,22 @@ def centred(k, n, c, right):
 
 
 def test_model_can_be_used_again(run, tmp_path, capsys):
-    code = main(["evaluate", str(run.model), "--task", "countdown", "-n", "4", "--count", "2", "--quiet",
-                 "--out", str(tmp_path / "again"), "--json"])  # fmt: skip
+    code = main(
+        [
+            "evaluate",
+            str(run.model),
+            "--task",
+            "countdown",
+            "-n",
+            "4",
+            "--count",
+            "2",
+            "--quiet",
+            "--out",
+            str(tmp_path / "again"),
+            "--json",
+        ]
+    )
     found = json.loads(capsys.readouterr().out)
     assert code == 0
     assert found["n"] == 4
@@ -164,8 +189,12 @@ def test_ctrl_c_then_resume(tmp_path):
     """Stopped after some steps: readable, a checkpoint, and the way on; resumed: every step once, then done."""
     out = tmp_path / "run"
     command = words("countdown", out, "trainer.max_steps=40", "trainer.save_strategy=no", *NO_EVALUATION)
-    process = subprocess.Popen([sys.executable, "-m", "advshape", *command], stderr=subprocess.PIPE, text=True,
-                               env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "advshape", *command],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     wait_for_line(out / "metrics.jsonl", process)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=300)

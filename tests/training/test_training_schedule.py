@@ -13,8 +13,14 @@ from advshape.training.rundir.directory import RunDirectory, read_jsonl
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SMALL = ["trainer.max_steps=2", "trainer.per_device_train_batch_size=32", "trainer.gradient_accumulation_steps=2",
-         "trainer.num_generations=8", "evaluation.before=false", "evaluation.after=false"]  # fmt: skip
+SMALL = [
+    "trainer.max_steps=2",
+    "trainer.per_device_train_batch_size=32",
+    "trainer.gradient_accumulation_steps=2",
+    "trainer.num_generations=8",
+    "evaluation.before=false",
+    "evaluation.after=false",
+]
 
 
 def words(out, *settings, recipe="countdown"):
@@ -34,10 +40,11 @@ def logged(run, name):
 
 
 ANNEAL = "objective={estimator='pass_at_k', k=3, schedule={k={to=1, shape='linear', steps=[1, 3]}}}"
-MIXED = ("objective={surrogate='w*(1-(1-rho)**4)+(1-w)*rho', w=1.0, "
-         "schedule={w={to=0.0, shape='cosine', steps=[1, 3]}}}")  # fmt: skip
-STAGES = ("objective={stages=[{estimator='pass_at_k', k=4, until='pass_at_1 >= 0', over=1}, "
-          "{estimator='grpo', scale='none'}]}")  # fmt: skip
+MIXED = "objective={surrogate='w*(1-(1-rho)**4)+(1-w)*rho', w=1.0, schedule={w={to=0.0, shape='cosine', steps=[1, 3]}}}"
+STAGES = (
+    "objective={stages=[{estimator='pass_at_k', k=4, until='pass_at_1 >= 0', over=1}, "
+    "{estimator='grpo', scale='none'}]}"
+)
 HARD = "objective={estimator='grpo', hard={below=0.4, estimator='pass_at_k', k=4}}"
 
 
@@ -80,9 +87,15 @@ def test_hard_problems_get_their_rule_by_the_visit_before(tmp_path):
 
 @pytest.mark.parametrize(
     "setting",
-    ["objective.history=true", "objective.history={discount=0.8, prior=[1, 2]}", "sampling.prioritized=true",
-     "sampling.prioritized={floor=0.1, within=5}", "sampling.weight=true", "sampling.weight={floor=0.2}"],
-)  # fmt: skip
+    [
+        "objective.history=true",
+        "objective.history={discount=0.8, prior=[1, 2]}",
+        "sampling.prioritized=true",
+        "sampling.prioritized={floor=0.1, within=5}",
+        "sampling.weight=true",
+        "sampling.weight={floor=0.2}",
+    ],
+)
 def test_each_line_switches_one_thing_on(tmp_path, setting):
     rule = "objective.estimator=rloo_k"
     run = ran(tmp_path / "run", rule, setting, "task.train_problems=16", "trainer.max_steps=3")
@@ -117,12 +130,20 @@ def test_weights_multiply_the_advantages_by_earlier_visits_alone(tmp_path):
             assert heavier == pytest.approx(2 * advantage, rel=1e-6)
 
 
-LONG = ["task.train_problems=20", "trainer.max_steps=9", "trainer.num_generations=16", "trainer.save_steps=1",
-        "trainer.save_total_limit=20", "trainer.gradient_accumulation_steps=1", "trainer.steps_per_generation=2",
-        "trainer.per_device_train_batch_size=32", "sampling.prioritized=true", "objective.history={discount=0.7}",
-        "objective.stages=[{estimator='pass_at_k', k=4, until='pass_at_1 >= 0', over=2, schedule="
-        "{k={to=1, shape='linear', steps=[1, 4]}}, hard={below=0.3, estimator='pass_at_k', k=8}}, {estimator='grpo'}]",
-        ]  # fmt: skip
+LONG = [
+    "task.train_problems=20",
+    "trainer.max_steps=9",
+    "trainer.num_generations=16",
+    "trainer.save_steps=1",
+    "trainer.save_total_limit=20",
+    "trainer.gradient_accumulation_steps=1",
+    "trainer.steps_per_generation=2",
+    "trainer.per_device_train_batch_size=32",
+    "sampling.prioritized=true",
+    "objective.history={discount=0.7}",
+    "objective.stages=[{estimator='pass_at_k', k=4, until='pass_at_1 >= 0', over=2, schedule="
+    "{k={to=1, shape='linear', steps=[1, 4]}}, hard={below=0.3, estimator='pass_at_k', k=8}}, {estimator='grpo'}]",
+]
 WALL_TIMES = {"seconds", "step_time", "advshape/seconds_saved"}
 
 
@@ -215,12 +236,16 @@ def test_dry_run_prints_the_schedule(capsys):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (["objective.schedule.k={to=32, shape='linear', steps=[1, 9]}"], ["[objective] step 4: pass_at_k(k=17)", "18",
-                                                                         "num_generations=16"]),
+        (
+            ["objective.schedule.k={to=32, shape='linear', steps=[1, 9]}"],
+            ["[objective] step 4: pass_at_k(k=17)", "18", "num_generations=16"],
+        ),
         (["objective.schedule.k={to=1, shape='lineer', steps=[1, 9]}"], ["'lineer'", "'linear'"]),
         (["objective.hard={below=0.5, estimator='pass_at_k', k=40}"], ["hard prompts", "41"]),
-        (["objective={stages=[{estimator='grpo', until='pass_at_2 > 1'}, {estimator='rloo'}]}"],
-         ["'pass_at_2'", "'pass_at_1'"]),
+        (
+            ["objective={stages=[{estimator='grpo', until='pass_at_2 > 1'}, {estimator='rloo'}]}"],
+            ["'pass_at_2'", "'pass_at_1'"],
+        ),
         (["objective={trainer='stock'}", "sampling.prioritized=true"], ["[sampling] prioritized", "TRL's own"]),
         (["objective.real=layer_cake", "objective.history=true"], ["real rewards have none"]),
         (["sampling.prioritised=true"], ["'prioritised'", "'prioritized'"]),
@@ -237,7 +262,7 @@ def test_dry_run_prints_the_schedule(capsys):
         (["objective.history={prior=3}"], ["prior must be two numbers"]),
         (["objective.history={prior=[-1, 2]}"], ["history"]),
     ],
-)  # fmt: skip
+)
 def test_wrong_lines(capsys, settings, words):
     code, out, err = dry_run(capsys, *settings)
     assert (code, out) == (2, "")

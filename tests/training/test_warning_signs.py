@@ -115,12 +115,15 @@ def test_a_run_that_goes_well_gives_none(seed):
     rng = np.random.default_rng(seed)
     rewards = [0.1 + 0.85 / (1 + math.exp(-(s - 60) / 20)) for s in range(1, 201)]
     rewards = rng.binomial(512, rewards) / 512
-    history = trace(200, **{
-        "reward": lambda s: float(rewards[s - 1]),
-        "advshape/pass_at_1": lambda s: float(rewards[s - 1]),
-        "entropy": lambda s: 0.02 + 0.6 * math.exp(-s / 30),
-        "grad_norm": lambda s: 0.05 * (1 + 19 * min(1.0, s / 100)),
-    })  # fmt: skip
+    history = trace(
+        200,
+        **{
+            "reward": lambda s: float(rewards[s - 1]),
+            "advshape/pass_at_1": lambda s: float(rewards[s - 1]),
+            "entropy": lambda s: 0.02 + 0.6 * math.exp(-s / 30),
+            "grad_norm": lambda s: 0.05 * (1 + 19 * min(1.0, s / 100)),
+        },
+    )
     assert found(history) == []
 
 
@@ -141,9 +144,26 @@ def test_noise_alone_gives_no_falling_reward(seed, level, prompts):
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.dictionaries(st.sampled_from(["loss", "grad_norm", "reward", "entropy", "kl", "step",
-                                                 "advshape/prompts_mixed", "completions/clipped_ratio"]),
-                                st.none() | st.floats(-1e9, 1e9) | st.just(math.inf)), max_size=30))  # fmt: skip
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(
+                [
+                    "loss",
+                    "grad_norm",
+                    "reward",
+                    "entropy",
+                    "kl",
+                    "step",
+                    "advshape/prompts_mixed",
+                    "completions/clipped_ratio",
+                ]
+            ),
+            st.none() | st.floats(-1e9, 1e9) | st.just(math.inf),
+        ),
+        max_size=30,
+    )
+)
 def test_any_lines_give_each_sign_at_most_once(lines):
     """Property: missing, null and infinite values never raise, and a prefix's signs are the first of the whole's."""
     history = [{**line, "step": number} for number, line in enumerate(lines, 1)]

@@ -79,8 +79,13 @@ class Objective:
             real = np.ones(len(ids)) if counted is None else np.asarray(counted(), dtype=float)
             shown = np.bincount(ids, weights=real) > 0
             if (small & shown).any():
-                logger.warning("%d of %d groups have fewer judged rollouts than the %d that %s needs: advantages 0",
-                               (small & shown).sum(), shown.sum(), self.rule.smallest_n, self.rule.name)  # fmt: skip
+                logger.warning(
+                    "%d of %d groups have fewer judged rollouts than the %d that %s needs: advantages 0",
+                    (small & shown).sum(),
+                    shown.sum(),
+                    self.rule.smallest_n,
+                    self.rule.name,
+                )
         return found
 
     def refuse_filter(self, key: str, n: int = 8) -> None:

@@ -22,9 +22,17 @@ __all__ = ["main", "register", "skyrl_advantages"]
 PREFIX = "advshape/"
 KEY = "trainer.algorithm"
 PARAMETERS = (
-    "token_level_rewards", "response_mask", "index", "adv_estimator", "config", "values", "grpo_norm_by_std", "gamma",
-    "lambd", "kwargs",
-)  # fmt: skip
+    "token_level_rewards",
+    "response_mask",
+    "index",
+    "adv_estimator",
+    "config",
+    "values",
+    "grpo_norm_by_std",
+    "gamma",
+    "lambd",
+    "kwargs",
+)
 
 
 def register(spec: str | Mapping[str, Any], name: str = "advshape") -> None:

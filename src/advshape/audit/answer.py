@@ -94,12 +94,20 @@ def _group_of_one(value: Any) -> bool:
 
 _ROWS = _list_of(_list_of(_number))
 _ROW: dict[str, Check] = {
-    "target": _text, "version": _text, "source": _text, "documentation": _text, "notes": _list_of(_text),
+    "target": _text,
+    "version": _text,
+    "source": _text,
+    "documentation": _text,
+    "notes": _list_of(_text),
     "n": lambda value: _whole(value) and 0 < value < 2**31,
-    "nearest": _or_null(_text), "exact": _truth, "population": _or_null(_text), "up_to_batch_scale": _truth,
+    "nearest": _or_null(_text),
+    "exact": _truth,
+    "population": _or_null(_text),
+    "up_to_batch_scale": _truth,
     "findings": _list_of(_object({"kind": _text, "message": _text, "rewards": _ROWS, "advantages": _ROWS})),
-    "group_of_one": _group_of_one, "filters": _text,
-}  # fmt: skip
+    "group_of_one": _group_of_one,
+    "filters": _text,
+}
 
 
 def _lengths(n: int) -> dict[str, Check]:

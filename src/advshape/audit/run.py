@@ -90,9 +90,14 @@ def _run(command: list[str], folder: str, seconds: float, target: str) -> str:
     quiet = {"PYTHONDONTWRITEBYTECODE": "1", "TOKENIZERS_PARALLELISM": "false"}
     try:
         child = subprocess.Popen(
-            command, cwd=folder, env=os.environ | quiet, start_new_session=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        )  # fmt: skip
+            command,
+            cwd=folder,
+            env=os.environ | quiet,
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
     except OSError as error:
         raise AdvshapeError(
             f"{command[0]!r} cannot be run ({error}); give --python the path of an interpreter"

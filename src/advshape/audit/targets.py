@@ -96,9 +96,10 @@ def _functions(module: Any, word: str) -> str:
     if module is None:
         return ""
     own = [
-        name for name, found in vars(module).items()
+        name
+        for name, found in vars(module).items()
         if inspect.isfunction(found) and found.__module__ == module.__name__ and not name.startswith("_")
-    ]  # fmt: skip
+    ]
     close = difflib.get_close_matches(word, own, n=1)
     if close:
         return f", did you mean {close[0]!r}?"

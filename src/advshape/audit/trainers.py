@@ -41,10 +41,14 @@ def _verl(name: str, word: str, pairs: list[str]) -> Target:
 
     chosen = options(pairs, {key: getattr(AlgoConfig(), key) for key in ("norm_adv_by_std_in_grpo", "gamma", "lam")})
     constants = {**chosen, "config": AlgoConfig(**chosen), **_EVEN}
-    notes = _notes(function, {
-        "values": "values 0", "reward_baselines": "reward of the greedy response 0",
-        "old_log_probs": "every token equally likely",
-    })  # fmt: skip
+    notes = _notes(
+        function,
+        {
+            "values": "values 0",
+            "reward_baselines": "reward of the greedy response 0",
+            "old_log_probs": "every token equally likely",
+        },
+    )
     return _target("verl", name, function, Tensors(function, constants=constants), notes)
 
 
@@ -289,8 +293,13 @@ def version(scheme: str) -> str:
 
 
 LOADERS: dict[str, Callable[[str, str, list[str]], Target]] = {
-    "verl": _verl, "skyrl": _skyrl, "swift": _swift, "openrlhf": _openrlhf, "tunix": _tunix, "trl": _trl,
-}  # fmt: skip
+    "verl": _verl,
+    "skyrl": _skyrl,
+    "swift": _swift,
+    "openrlhf": _openrlhf,
+    "tunix": _tunix,
+    "trl": _trl,
+}
 NAMES: dict[str, Callable[[Any], list[str]]] = {  # every rule of a trainer, with the options that change it
     "verl": lambda code: [*_verl_names(code), "grpo,norm_adv_by_std_in_grpo=false"],
     "skyrl": lambda code: [*sorted(_registry(code)), "grpo,grpo_norm_by_std=false"],

@@ -77,9 +77,16 @@ class TRLAdvantages:
 
 def _config(folder: str, n: int, options: dict[str, Any]) -> GRPOConfig:
     return GRPOConfig(
-        folder, num_generations=n, per_device_train_batch_size=n, max_completion_length=1, use_cpu=True, bf16=False,
-        activation_checkpointing=False, report_to="none", **options,
-    )  # fmt: skip
+        folder,
+        num_generations=n,
+        per_device_train_batch_size=n,
+        max_completion_length=1,
+        use_cpu=True,
+        bf16=False,
+        activation_checkpointing=False,
+        report_to="none",
+        **options,
+    )
 
 
 def _rollout(prompts: list[str], trainer: Any) -> dict[str, Any]:

@@ -109,14 +109,23 @@ def describe(
         errors = dict(zip(SIGNALS, error(table, aim, SIGNALS, prior).tolist(), strict=True))
     eta = table.eta
     return Description(
-        name=found.name, surrogate=repr(found.surrogate) if found.surrogate else None, n=n, kind=found.kind,
-        centered=table.centered, rms_bias=bias, bias_share=size, alignment=ratio,
-        second_moment=float(prior.counts(n) @ table.mean_square / n), error=errors,
-        at_zero=float(table.weight[0]), at_one=float(table.weight[-1]),
+        name=found.name,
+        surrogate=repr(found.surrogate) if found.surrogate else None,
+        n=n,
+        kind=found.kind,
+        centered=table.centered,
+        rms_bias=bias,
+        bias_share=size,
+        alignment=ratio,
+        second_moment=float(prior.counts(n) @ table.mean_square / n),
+        error=errors,
+        at_zero=float(table.weight[0]),
+        at_one=float(table.weight[-1]),
         peak=tuple(np.flatnonzero(eta >= eta.max() * (1 - 1e-9)).tolist()),
-        silent=tuple(np.flatnonzero(eta == 0).tolist()), shares=tuple(share_by_rate(table, BINS, prior).tolist()),
+        silent=tuple(np.flatnonzero(eta == 0).tolist()),
+        shares=tuple(share_by_rate(table, BINS, prior).tolist()),
         negative_weights=bool((table.weight < -1e-12 * eta.max()).any()),
-    )  # fmt: skip
+    )
 
 
 def compare(

@@ -19,13 +19,23 @@ __all__ = ["add"]
 
 def add(commands: Any) -> None:
     """The subcommand."""
-    sub = commands.add_parser("audit", help="what do the installed trainers really optimise? one page",
-                              allow_abbrev=False)  # fmt: skip
-    sub.add_argument("targets", metavar="TARGET", nargs="*",
-                     help=f"{', '.join(TRAINERS)}: all its rules; or single targets of `advshape reverse`, such as "
-                     "path/to/file.py:function (default: those that --python names, else trl)")  # fmt: skip
-    sub.add_argument("--python", action="append", default=[], metavar="[TRAINER=]PATH",
-                     help="interpreter that has this trainer, or for your own files; repeatable")  # fmt: skip
+    sub = commands.add_parser(
+        "audit", help="what do the installed trainers really optimise? one page", allow_abbrev=False
+    )
+    sub.add_argument(
+        "targets",
+        metavar="TARGET",
+        nargs="*",
+        help=f"{', '.join(TRAINERS)}: all its rules; or single targets of `advshape reverse`, such as "
+        "path/to/file.py:function (default: those that --python names, else trl)",
+    )
+    sub.add_argument(
+        "--python",
+        action="append",
+        default=[],
+        metavar="[TRAINER=]PATH",
+        help="interpreter that has this trainer, or for your own files; repeatable",
+    )
     sub.add_argument("--signature", choices=SHAPES, help="of functions in files")
     sub.add_argument("-n", default="8,16", metavar="N[,N]", help="rollouts per prompt (default 8,16)")
     sub.add_argument("--seconds", type=seconds, default=300.0, help="time limit for each rule (default 300)")
@@ -100,8 +110,10 @@ def _pythons(given: list[str]) -> dict[str, str]:
     for pair in given:
         scheme, _, path = pair.rpartition("=")
         if scheme not in (*TRAINERS, "") or not path or path in TRAINERS:
-            raise AdvshapeError(f"--python {pair!r}: write TRAINER=PATH, with TRAINER one of {', '.join(TRAINERS)}, "
-                                "or PATH for files of your own")  # fmt: skip
+            raise AdvshapeError(
+                f"--python {pair!r}: write TRAINER=PATH, with TRAINER one of {', '.join(TRAINERS)}, "
+                "or PATH for files of your own"
+            )
         found[scheme] = path
     return found
 

@@ -33,15 +33,29 @@ def add(commands: Any) -> None:
         allow_abbrev=False,
     )
     sub.add_argument("runs", nargs="+", metavar="RUN")
-    sub.add_argument("--yardstick", action="append", default=[], metavar="RUN", dest="yardsticks",
-                     help="another training seed of the first run: what a mere seed changes; repeatable")  # fmt: skip
-    sub.add_argument("--k", "-k", action="append", type=int, default=[], metavar="K", dest="registered",
-                     help="the k chosen before looking: only it is tested, without correction for the others; "
-                     "repeatable")  # fmt: skip
+    sub.add_argument(
+        "--yardstick",
+        action="append",
+        default=[],
+        metavar="RUN",
+        dest="yardsticks",
+        help="another training seed of the first run: what a mere seed changes; repeatable",
+    )
+    sub.add_argument(
+        "--k",
+        "-k",
+        action="append",
+        type=int,
+        default=[],
+        metavar="K",
+        dest="registered",
+        help="the k chosen before looking: only it is tested, without correction for the others; repeatable",
+    )
     sub.add_argument("--unpaired", action="store_true", help="compare runs that do not share their prompts")
     sub.add_argument("--shared", action="store_true", help="compare only the prompts that all runs have")
-    sub.add_argument("--cluster", metavar="REGEX",
-                     help="prompts whose ids have the same match (first group, else whole) are related")  # fmt: skip
+    sub.add_argument(
+        "--cluster", metavar="REGEX", help="prompts whose ids have the same match (first group, else whole) are related"
+    )
     sub.add_argument("--confidence", type=float, default=0.95, help="of the intervals (default 0.95)")
     sub.add_argument("--permutations", type=int, default=10_000, help="of the test (default 10000)")
     sub.add_argument("--resamples", type=int, default=2000, help="of the crossing's bootstrap (default 2000)")
@@ -77,10 +91,15 @@ def _compare(options: argparse.Namespace) -> Comparison:
     return compare(
         [one for several in loaded[:count] for one in several],
         yardsticks=[one for several in loaded[count:] for one in several],
-        registered=options.registered, unpaired_runs=options.unpaired, shared=options.shared,
-        confidence=options.confidence, cluster_of=_clusters(options.cluster), permutations=options.permutations,
-        resamples=options.resamples, seed=options.seed,
-    )  # fmt: skip
+        registered=options.registered,
+        unpaired_runs=options.unpaired,
+        shared=options.shared,
+        confidence=options.confidence,
+        cluster_of=_clusters(options.cluster),
+        permutations=options.permutations,
+        resamples=options.resamples,
+        seed=options.seed,
+    )
 
 
 def _clusters(pattern: str | None) -> ClusterOf | None:

@@ -16,25 +16,53 @@ DEFAULT_N = 16
 def add(commands: Any) -> None:
     """The subcommand."""
     sub = commands.add_parser("derive", help="objective -> advantage tables", allow_abbrev=False)
-    sub.add_argument("objective", type=str.strip,
-                     help="a formula such as '1-(1-rho)**8 + 0.1*entropy(rho)', a surrogate such as "
-                     "'PassAtK(k=8)', or an estimator of the catalogue")  # fmt: skip
-    sub.add_argument("--set", metavar="NAME=NUMBER", action="append", default=[], dest="parameters",
-                     help="a parameter of the formula, such as lam=0.1 in 'rho + lam*entropy(rho)'; may come several "
-                     "times")  # fmt: skip
-    sub.add_argument("-n", type=rollouts, help="rollouts per prompt, 1 to 4096 (default 16, or the fewest that the "
-                     "objective allows)")  # fmt: skip
-    sub.add_argument("--build", choices=["unbiased", "plug_in", "minimum_mse"],
-                     help="default: unbiased where it exists, else plug_in")  # fmt: skip
-    sub.add_argument("--baseline", choices=["centered", "leave_one_out", "zero"],
-                     help="of the unbiased build; default: centered where it exists")  # fmt: skip
-    sub.add_argument("--base", metavar="OBJECTIVE", type=str.strip,
-                     help="say what the objective adds to this one, as in F = base + lambda Omega")  # fmt: skip
-    sub.add_argument("--against", metavar="NAMES", action="append", default=[],
-                     help="estimators to compare with, such as 'grpo,rloo_k(k=8)'; may come several times; a k that "
-                     "is left out is the objective's")  # fmt: skip
-    sub.add_argument("--scale", choices=["none", "rms", "rloo"], default="none",
-                     help="bring the compared tables to unit rms or to RLOO's mean pull (default none)")  # fmt: skip
+    sub.add_argument(
+        "objective",
+        type=str.strip,
+        help="a formula such as '1-(1-rho)**8 + 0.1*entropy(rho)', a surrogate such as "
+        "'PassAtK(k=8)', or an estimator of the catalogue",
+    )
+    sub.add_argument(
+        "--set",
+        metavar="NAME=NUMBER",
+        action="append",
+        default=[],
+        dest="parameters",
+        help="a parameter of the formula, such as lam=0.1 in 'rho + lam*entropy(rho)'; may come several times",
+    )
+    sub.add_argument(
+        "-n", type=rollouts, help="rollouts per prompt, 1 to 4096 (default 16, or the fewest that the objective allows)"
+    )
+    sub.add_argument(
+        "--build",
+        choices=["unbiased", "plug_in", "minimum_mse"],
+        help="default: unbiased where it exists, else plug_in",
+    )
+    sub.add_argument(
+        "--baseline",
+        choices=["centered", "leave_one_out", "zero"],
+        help="of the unbiased build; default: centered where it exists",
+    )
+    sub.add_argument(
+        "--base",
+        metavar="OBJECTIVE",
+        type=str.strip,
+        help="say what the objective adds to this one, as in F = base + lambda Omega",
+    )
+    sub.add_argument(
+        "--against",
+        metavar="NAMES",
+        action="append",
+        default=[],
+        help="estimators to compare with, such as 'grpo,rloo_k(k=8)'; may come several times; a k that "
+        "is left out is the objective's",
+    )
+    sub.add_argument(
+        "--scale",
+        choices=["none", "rms", "rloo"],
+        default="none",
+        help="bring the compared tables to unit rms or to RLOO's mean pull (default none)",
+    )
     sub.add_argument("--plot", metavar="FILE", help="draw F, F', the tables and eta; FILE ends in .html or .png")
     sub.add_argument("--json", action="store_true", help="for programs")
     sub.set_defaults(run=run)
@@ -54,8 +82,7 @@ def run(options: argparse.Namespace) -> int:
     if n is None:
         estimator, _ = resolve(objective, DEFAULT_N, options.build, options.baseline)
         n = max(DEFAULT_N, estimator.smallest_n)
-    print(derive(objective, n, options.build, options.baseline, options.json, against, options.scale,
-                 options.base))  # fmt: skip
+    print(derive(objective, n, options.build, options.baseline, options.json, against, options.scale, options.base))
     if options.plot:
         estimator, _ = resolve(objective, n, options.build, options.baseline)
         others = alternatives(against, estimator, n)

@@ -13,12 +13,20 @@ __all__ = ["add", "run"]
 
 def add(commands: Any) -> None:
     """The subcommand."""
-    sub = commands.add_parser("doctor", allow_abbrev=False,
-                              help="what is installed, do trainers know us, what changes the objective",
-                              epilog="Exit code: 0 nothing wrong, 1 a problem, 2 unreadable.")  # fmt: skip
-    sub.add_argument("--config", nargs="+", default=[], metavar="FILE|KEY=VALUE",
-                     help="verl's .yaml, key=value overrides as on verl's command line, or a recipe of `advshape "
-                     "train`: what in it would undo or change the objective")  # fmt: skip
+    sub = commands.add_parser(
+        "doctor",
+        allow_abbrev=False,
+        help="what is installed, do trainers know us, what changes the objective",
+        epilog="Exit code: 0 nothing wrong, 1 a problem, 2 unreadable.",
+    )
+    sub.add_argument(
+        "--config",
+        nargs="+",
+        default=[],
+        metavar="FILE|KEY=VALUE",
+        help="verl's .yaml, key=value overrides as on verl's command line, or a recipe of `advshape "
+        "train`: what in it would undo or change the objective",
+    )
     sub.add_argument("--seconds", type=seconds, default=120, help="time limit for each trainer's import (default 120)")
     sub.set_defaults(run=run)
 
@@ -33,8 +41,15 @@ def run(options: argparse.Namespace) -> int:
         findings = configuration.configuration(options.config, options.seconds)
     else:
         print(f"advshape {advshape.__version__}, Python {platform.python_version()}, {platform.platform()}")
-        findings = (f for part in (trainers.trainers(options.seconds), machine.extras(),
-                                   [machine.device(options.seconds), machine.sandbox()]) for f in part)  # fmt: skip
+        findings = (
+            f
+            for part in (
+                trainers.trainers(options.seconds),
+                machine.extras(),
+                [machine.device(options.seconds), machine.sandbox()],
+            )
+            for f in part
+        )
     for finding in findings:
         print(finding, flush=True)
         problems += finding.status == "problem"

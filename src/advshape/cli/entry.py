@@ -46,10 +46,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 _EXTRAS = {
-    **dict.fromkeys(("torch", "transformers", "trl", "datasets", "peft", "accelerate", "tqdm", "matplotlib", "tomli_w",
-                     "huggingface_hub", "jinja2", "plotly"), "advshape[trl]"),
-    "reasoning_gym": "advshape[tasks]", "httpx2": "advshape[server]", "gguf": "gguf", "yaml": "pyyaml",
-}  # fmt: skip
+    **dict.fromkeys(
+        (
+            "torch",
+            "transformers",
+            "trl",
+            "datasets",
+            "peft",
+            "accelerate",
+            "tqdm",
+            "matplotlib",
+            "tomli_w",
+            "huggingface_hub",
+            "jinja2",
+            "plotly",
+        ),
+        "advshape[trl]",
+    ),
+    "reasoning_gym": "advshape[tasks]",
+    "httpx2": "advshape[server]",
+    "gguf": "gguf",
+    "yaml": "pyyaml",
+}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,8 +101,14 @@ def _add_train(commands: Any) -> None:
     )
     sub.add_argument("recipe", nargs="?", help="a .toml file, or a shipped recipe such as countdown")
     sub.add_argument("--out", metavar="DIR", help="run directory (default runs/<recipe>)")
-    sub.add_argument("--set", action="append", default=[], metavar="TABLE.KEY=VALUE", dest="overrides",
-                     help="change one entry of the recipe, e.g. trainer.learning_rate=1e-5; repeatable")  # fmt: skip
+    sub.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="TABLE.KEY=VALUE",
+        dest="overrides",
+        help="change one entry of the recipe, e.g. trainer.learning_rate=1e-5; repeatable",
+    )
     sub.add_argument("--dry-run", action="store_true", help="resolve, check and print; train and write nothing")
     sub.add_argument("--processes", type=int, metavar="N", help="with --dry-run: check a start with N processes")
     sub.add_argument(
@@ -103,8 +127,9 @@ def _add_tables(commands: Any) -> None:
 
 
 def _add_demo(commands: Any) -> None:
-    sub = commands.add_parser("demo", help="train Countdown twice, for GRPO and for Pass@8, and compare",
-                              allow_abbrev=False)  # fmt: skip
+    sub = commands.add_parser(
+        "demo", help="train Countdown twice, for GRPO and for Pass@8, and compare", allow_abbrev=False
+    )
     sub.add_argument("--out", metavar="DIR", default="runs/demo", help="default runs/demo")
     sub.add_argument("--steps", type=int, help="training steps (default: the recipes' own)")
     sub.add_argument("--overwrite", action="store_true", help="replace the runs of an earlier demo")
@@ -121,8 +146,10 @@ def _train(options: argparse.Namespace) -> int:
     if options.resume and (options.overrides or options.out or options.overwrite):
         raise AdvshapeError("--resume goes on with the run as it is: it takes no --set, --out or --overwrite")
     if options.processes is not None and (not options.dry_run or options.resume or options.processes < 1):
-        raise AdvshapeError("--processes N, at least 1, goes with --dry-run: it tells what a start with N would be; "
-                            "start them with torchrun --nproc_per_node N -m advshape train ...")  # fmt: skip
+        raise AdvshapeError(
+            "--processes N, at least 1, goes with --dry-run: it tells what a start with N would be; "
+            "start them with torchrun --nproc_per_node N -m advshape train ..."
+        )
     recipe = load_recipe(options.recipe, options.overrides) if options.recipe else None
     no_deprecation_notes()
     from advshape.training import run

@@ -131,8 +131,9 @@ def one(row: dict[str, Any]) -> str:
 
 def markdown(rows: list[dict[str, Any]]) -> str:
     """The page docs/estimators.md."""
-    return "\n\n".join([_HEAD, *(_section(family, title, rows) for family, title in FAMILIES.items()),
-                        _OUTSIDE, _papers(rows)])  # fmt: skip
+    return "\n\n".join(
+        [_HEAD, *(_section(family, title, rows) for family, title in FAMILIES.items()), _OUTSIDE, _papers(rows)]
+    )
 
 
 def _signature(row: dict[str, Any], defaults: bool = True) -> str:

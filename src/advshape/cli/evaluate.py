@@ -28,24 +28,50 @@ def add(commands: Any) -> None:
         "n. The rollouts go to a log as they come: the same command goes on where a killed one stopped.",
         allow_abbrev=False,
     )
-    sub.add_argument("model", nargs="?", metavar="MODEL", help="a saved model's directory, a shipped model's name, or "
-                     "a hub name; left out with --server")  # fmt: skip
-    sub.add_argument("--task", required=True, metavar="TASK",
-                     help="countdown, maths, code, human_eval, reasoning_gym:NAME or module:function")  # fmt: skip
-    sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="parameters",
-                     help="a parameter of the task; repeatable")  # fmt: skip
+    sub.add_argument(
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        help="a saved model's directory, a shipped model's name, or a hub name; left out with --server",
+    )
+    sub.add_argument(
+        "--task",
+        required=True,
+        metavar="TASK",
+        help="countdown, maths, code, human_eval, reasoning_gym:NAME or module:function",
+    )
+    sub.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="parameters",
+        help="a parameter of the task; repeatable",
+    )
     sub.add_argument("-n", type=int, default=64, help="rollouts per problem (default 64)")
     sub.add_argument("--count", type=int, default=256, help="held-out problems (default 256)")
-    sub.add_argument("--temperature", type=_temperatures, default=[1.0], metavar="T[,T...]",
-                     help="one or several, such as 0.4,0.7,1.0 (default 1.0); 0 is greedy and takes -n 1")  # fmt: skip
+    sub.add_argument(
+        "--temperature",
+        type=_temperatures,
+        default=[1.0],
+        metavar="T[,T...]",
+        help="one or several, such as 0.4,0.7,1.0 (default 1.0); 0 is greedy and takes -n 1",
+    )
     sub.add_argument("--top-p", type=float, default=1.0, help="default 1.0: no cut")
     sub.add_argument("--seed", type=int, default=0, help="of the rollouts (default 0)")
     sub.add_argument("--max-new-tokens", type=int, help="default: the model's own, else 256")
     sub.add_argument("--batch-size", type=int, default=1024, help="rollouts generated at once here (default 1024)")
-    sub.add_argument("--out", metavar="DIR", help="where rollouts.jsonl and summary.json go (default "
-                     "runs/evaluate-MODEL-TASK), or a file NAME.jsonl")  # fmt: skip
-    sub.add_argument("--plot", metavar="FILE", type=_figure, help="draw the curves, and the frontier over several "
-                     "temperatures; FILE ends in .png or .svg")  # fmt: skip
+    sub.add_argument(
+        "--out",
+        metavar="DIR",
+        help="where rollouts.jsonl and summary.json go (default runs/evaluate-MODEL-TASK), or a file NAME.jsonl",
+    )
+    sub.add_argument(
+        "--plot",
+        metavar="FILE",
+        type=_figure,
+        help="draw the curves, and the frontier over several temperatures; FILE ends in .png or .svg",
+    )
     sub.add_argument("--json", action="store_true", help="print the summary as JSON")
     sub.add_argument("--quiet", action="store_true", help="no progress bar")
     _add_server(sub.add_argument_group("a model behind an OpenAI-compatible server (vLLM, SGLang, llama.cpp ...)"))
@@ -55,8 +81,7 @@ def add(commands: Any) -> None:
 def _add_server(group: Any) -> None:
     group.add_argument("--server", metavar="URL", help="base address, such as http://127.0.0.1:8000/v1")
     group.add_argument("--model-name", metavar="NAME", help="the name that it serves (default: its only one)")
-    group.add_argument("--chat", action="store_true", default=None,
-                       help="send text prompts as one chat message each")  # fmt: skip
+    group.add_argument("--chat", action="store_true", default=None, help="send text prompts as one chat message each")
     group.add_argument("--api-key-variable", metavar="NAME", help="environment variable that holds the API key")
     group.add_argument("--concurrency", type=int, help="requests at once (default 32)")
     group.add_argument("--per-request", type=int, help="rollouts asked for in one request (default 1)")
@@ -115,10 +140,16 @@ def _evaluated(options: argparse.Namespace) -> tuple[list[Evaluation], tuple[Pat
     model, tokenizer, name = _server(options) if options.server else _local(options)
     out = options.out or f"runs/evaluate-{_slug(name)}-{_slug(options.task)}"
     settings = {
-        "tokenizer": tokenizer, "count": options.count, "n": options.n, "top_p": options.top_p, "seed": options.seed,
-        "max_new_tokens": _limit(options, model), "batch_size": options.batch_size, "out": out,
+        "tokenizer": tokenizer,
+        "count": options.count,
+        "n": options.n,
+        "top_p": options.top_p,
+        "seed": options.seed,
+        "max_new_tokens": _limit(options, model),
+        "batch_size": options.batch_size,
+        "out": out,
         "progress": not options.quiet,
-    }  # fmt: skip
+    }
     if len(options.temperature) == 1:
         found = [evaluate(model, task, temperature=options.temperature[0], **settings)]
     else:
@@ -188,14 +219,16 @@ def _header(summaries: Sequence[Mapping[str, Any]]) -> str:
     s, chosen, versions = summary["settings"], summary["problems"], summary["versions"]
     temperatures = ", ".join(f"{one['settings']['temperature']:g}" for one in summaries)
     packages = ", ".join(f"{name} {number}" for name, number in versions.items())
-    return "\n".join([
-        f"model     {s['model']} ({s['fingerprint']})",
-        f"task      {s['task']}: {summary['prompts']} {chosen['split']} problems, seed {chosen['seed']}",
-        f"sampling  n = {summary['n']}, temperature {temperatures}, top-p {s['top_p']:g}, at most "
-        f"{s['max_new_tokens']} tokens, seed {s['seed']}",
-        f"engine    {s['engine']} {s['engine_version']}",
-        f"verifier  {s['verifier']} ({packages})",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            f"model     {s['model']} ({s['fingerprint']})",
+            f"task      {s['task']}: {summary['prompts']} {chosen['split']} problems, seed {chosen['seed']}",
+            f"sampling  n = {summary['n']}, temperature {temperatures}, top-p {s['top_p']:g}, at most "
+            f"{s['max_new_tokens']} tokens, seed {s['seed']}",
+            f"engine    {s['engine']} {s['engine_version']}",
+            f"verifier  {s['verifier']} ({packages})",
+        ]
+    )
 
 
 def _curve(summary: Mapping[str, Any], named: bool) -> str:
@@ -205,12 +238,16 @@ def _curve(summary: Mapping[str, Any], named: bool) -> str:
     rows = zip(curve["ks"], curve["values"], curve["low"], curve["high"], strict=True)
     lines += [f"pass@{k:<4} {value:.3f}  [{low:.3f}, {high:.3f}]" for k, value, low, high in rows]
     lines.append(f"{curve['confidence']:.0%} intervals over {curve['prompts']} problems: {curve['method']}")
-    lines.append(", ".join(f"{outcomes[name]} {name.replace('_', ' ')}" for name in ("right", "wrong", "not_judged"))
-                 + f"; {outcomes['truncated']} truncated")  # fmt: skip
+    lines.append(
+        ", ".join(f"{outcomes[name]} {name.replace('_', ' ')}" for name in ("right", "wrong", "not_judged"))
+        + f"; {outcomes['truncated']} truncated"
+    )
     if outcomes["not_judged"]:
         ends = zip(bounds["ks"], bounds["all_wrong"], bounds["all_right"], strict=True)
-        lines.append("not judged taken as wrong ... as right: "
-                     + ", ".join(f"pass@{k} {low:.3f} ... {high:.3f}" for k, low, high in ends))  # fmt: skip
+        lines.append(
+            "not judged taken as wrong ... as right: "
+            + ", ".join(f"pass@{k} {low:.3f} ... {high:.3f}" for k, low, high in ends)
+        )
         lines += [f"not judged: {count} x {why}" for why, count in summary["not_judged_reasons"].items()]
     return "\n".join(lines)
 

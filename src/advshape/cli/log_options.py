@@ -18,8 +18,9 @@ def add_reading(sub: argparse.ArgumentParser) -> None:
     group.add_argument("--prompt-column", metavar="NAME")
     group.add_argument("--correct-column", metavar="NAME")
     group.add_argument("--threshold", type=float, metavar="T", help="rewards >= T are right")
-    group.add_argument("--where", action="append", default=[], metavar="NAME=VALUE",
-                       help="only rollouts with this setting; repeatable")  # fmt: skip
+    group.add_argument(
+        "--where", action="append", default=[], metavar="NAME=VALUE", help="only rollouts with this setting; repeatable"
+    )
 
 
 def reading(options: argparse.Namespace) -> Options:
@@ -31,6 +32,9 @@ def reading(options: argparse.Namespace) -> Options:
     if not all(name and sign for name, sign, _ in where):
         raise AdvshapeError(f"--where takes NAME=VALUE, such as temperature=0.7, got {' '.join(options.where)}")
     return Options(
-        reader=options.reader, prompt_column=options.prompt_column, correct_column=options.correct_column,
-        threshold=options.threshold, where=tuple((name, value) for name, _, value in where),
-    )  # fmt: skip
+        reader=options.reader,
+        prompt_column=options.prompt_column,
+        correct_column=options.correct_column,
+        threshold=options.threshold,
+        where=tuple((name, value) for name, _, value in where),
+    )

@@ -26,24 +26,45 @@ gzip; a folder is read as one log. See docs/logs.md.
 
 def add(commands: Any) -> None:
     """Add the subparser."""
-    sub = commands.add_parser("passk", help="pass@k from logs of any tool", allow_abbrev=False, epilog=EPILOG,
-                              formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    sub.add_argument("logs", nargs="+", metavar="LOG", help="a file, a folder, or a run directory (its evaluations "
-                     "before and after training); several make several rows")  # fmt: skip
+    sub = commands.add_parser(
+        "passk",
+        help="pass@k from logs of any tool",
+        allow_abbrev=False,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    sub.add_argument(
+        "logs",
+        nargs="+",
+        metavar="LOG",
+        help="a file, a folder, or a run directory (its evaluations "
+        "before and after training); several make several rows",
+    )
     sub.add_argument("-k", type=_attempts, metavar="K,K,...", help="default: powers of two up to n")
-    sub.add_argument("--measure", type=_measures, default=("pass",), metavar="NAME,...",
-                     help="of pass (pass@k, the default), all (pass^k: all of k right), maj (maj@k: majority vote), "
-                     "max and min (largest and smallest real reward of k)")  # fmt: skip
-    sub.add_argument("--extrapolate", type=_attempts, default=[], metavar="K,K,...",
-                     help="pass@k for K beyond n as two MODELs have it, fitted to the counts")  # fmt: skip
+    sub.add_argument(
+        "--measure",
+        type=_measures,
+        default=("pass",),
+        metavar="NAME,...",
+        help="of pass (pass@k, the default), all (pass^k: all of k right), maj (maj@k: majority vote), "
+        "max and min (largest and smallest real reward of k)",
+    )
+    sub.add_argument(
+        "--extrapolate",
+        type=_attempts,
+        default=[],
+        metavar="K,K,...",
+        help="pass@k for K beyond n as two MODELs have it, fitted to the counts",
+    )
     sub.add_argument("--confidence", type=float, default=0.95, help="of the intervals (default 0.95)")
     sub.add_argument("--json", action="store_true")
     sub.add_argument("--csv", metavar="FILE", help="also write the curves as a table")
     sub.add_argument("--plot", metavar="FILE", help="also draw the curves; FILE ends in .png or .svg")
     sub.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
     which = sub.add_argument_group("what is right")
-    which.add_argument("--correct-column", metavar="NAME",
-                       help="field with the verdict: a reward function, a metric, a scorer")  # fmt: skip
+    which.add_argument(
+        "--correct-column", metavar="NAME", help="field with the verdict: a reward function, a metric, a scorer"
+    )
     which.add_argument("--threshold", type=_number, metavar="T", help="rewards >= T are right")
     which.add_argument("--answer-column", metavar="NAME", help="field with the answer that --measure maj counts")
     how = sub.add_argument_group("which rollouts belong together")
@@ -51,16 +72,30 @@ def add(commands: Any) -> None:
     how.add_argument("--truncated-column", metavar="NAME", help="field that is true where the token limit was hit")
     how.add_argument("--n-column", metavar="NAME", help="field with the number of judged rollouts: a table of counts")
     how.add_argument("--step", metavar="N", help="only this step; the same as --where step=N")
-    how.add_argument("--where", action="append", default=[], metavar="NAME=VALUE", type=_pair,
-                     help="only rollouts with this setting; repeatable")  # fmt: skip
+    how.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        type=_pair,
+        help="only rollouts with this setting; repeatable",
+    )
     how.add_argument("--by", action="append", default=[], metavar="NAME", help="a row for each value of a setting")
-    how.add_argument("--pool", action="append", default=[], metavar="NAME",
-                     help="read all values of a setting as one sample")  # fmt: skip
+    how.add_argument(
+        "--pool", action="append", default=[], metavar="NAME", help="read all values of a setting as one sample"
+    )
     how.add_argument("--group-size", type=int, metavar="N", help="TRL: N rows in a row are a group")
-    how.add_argument("--duplicates", choices=["refuse", "drop", "keep"],
-                     help="rollouts that are there twice (default: refuse, where the log numbers them)")  # fmt: skip
-    how.add_argument("--reader", metavar="NAME", help="do not guess the format: one of advshape, trl, verl, lm-eval, "
-                     "inspect, human-eval, evalplus, counts, columns")  # fmt: skip
+    how.add_argument(
+        "--duplicates",
+        choices=["refuse", "drop", "keep"],
+        help="rollouts that are there twice (default: refuse, where the log numbers them)",
+    )
+    how.add_argument(
+        "--reader",
+        metavar="NAME",
+        help="do not guess the format: one of advshape, trl, verl, lm-eval, "
+        "inspect, human-eval, evalplus, counts, columns",
+    )
     sub.set_defaults(run=run)
 
 
@@ -117,11 +152,20 @@ def _reading(options: argparse.Namespace) -> Options:
 
     where = [*options.where, *([("step", options.step)] if options.step is not None else [])]
     return Options(
-        reader=options.reader, prompt_column=options.prompt_column, correct_column=options.correct_column,
-        truncated_column=options.truncated_column, n_column=options.n_column, threshold=options.threshold,
-        by=_names(options.by), where=tuple(where), pool=_names(options.pool), duplicates=options.duplicates,
-        group_size=options.group_size, measures=options.measure, answer_column=options.answer_column,
-    )  # fmt: skip
+        reader=options.reader,
+        prompt_column=options.prompt_column,
+        correct_column=options.correct_column,
+        truncated_column=options.truncated_column,
+        n_column=options.n_column,
+        threshold=options.threshold,
+        by=_names(options.by),
+        where=tuple(where),
+        pool=_names(options.pool),
+        duplicates=options.duplicates,
+        group_size=options.group_size,
+        measures=options.measure,
+        answer_column=options.answer_column,
+    )
 
 
 def _write(options: argparse.Namespace, results: Sequence[LogResult]) -> None:

@@ -21,8 +21,9 @@ def report(results: Sequence[LogResult]) -> str:
     if len(results) == 1:
         parts.insert(1, _one(results[0]))
         return "\n".join([parts[0], "", *parts[1:], *_tail(results[0])])
-    return "\n\n".join(["\n".join([part, *_tail(r)]) for part, r in zip(parts, results, strict=True)]
-                       + [_several(results)])  # fmt: skip
+    return "\n\n".join(
+        ["\n".join([part, *_tail(r)]) for part, r in zip(parts, results, strict=True)] + [_several(results)]
+    )
 
 
 def _header(result: LogResult) -> str:
@@ -124,10 +125,11 @@ def labels(results: Sequence[LogResult]) -> list[str]:
     sources = {result.log.source for result in results}
     plain = len(set(names)) == len(sources)
     return [
-        " ".join([name if plain else r.log.source,
-                  *(f"{n}={r.log.settings[n]}" for n in differing if n in r.log.settings)])
+        " ".join(
+            [name if plain else r.log.source, *(f"{n}={r.log.settings[n]}" for n in differing if n in r.log.settings)]
+        )
         for name, r in zip(names, results, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def _tail(result: LogResult) -> list[str]:

@@ -28,17 +28,32 @@ def add(commands: Any) -> None:
         "directory, a folder of `advshape evaluate`, or any log that `advshape passk` reads), or from --prior.",
         allow_abbrev=False,
     )
-    sub.add_argument("--from", nargs="+", metavar="LOG", dest="logs",
-                     help="measured rollouts; of two logs on the same prompts the second says how differently prompts "
-                     "change (see --spread)")  # fmt: skip
+    sub.add_argument(
+        "--from",
+        nargs="+",
+        metavar="LOG",
+        dest="logs",
+        help="measured rollouts; of two logs on the same prompts the second says how differently prompts "
+        "change (see --spread)",
+    )
     sub.add_argument("--prior", metavar="A,B[,NEVER]", help="success rates are Beta(A, B), a share NEVER of them 0")
     sub.add_argument("--difference", type=float, required=True, metavar="D", help="change of pass@k to be found")
     sub.add_argument("--k", "-k", type=int, required=True, metavar="K", help="the one k that will be tested")
-    sub.add_argument("-n", type=int, nargs="+", metavar="N", dest="ns",
-                     help="rollouts per prompt to look at (default K, 2 K, 4 K ... 32 K)")  # fmt: skip
+    sub.add_argument(
+        "-n",
+        type=int,
+        nargs="+",
+        metavar="N",
+        dest="ns",
+        help="rollouts per prompt to look at (default K, 2 K, 4 K ... 32 K)",
+    )
     sub.add_argument("--prompts", type=int, metavar="M", help="prompts at hand: what would they show? (default: LOG's)")
-    sub.add_argument("--spread", type=float, help="how differently prompts change: standard deviation of the change "
-                     "in log-odds (default 1; with two logs: measured)")  # fmt: skip
+    sub.add_argument(
+        "--spread",
+        type=float,
+        help="how differently prompts change: standard deviation of the change "
+        "in log-odds (default 1; with two logs: measured)",
+    )
     sub.add_argument("--power", type=float, default=0.8, help="chance to find the difference (default 0.8)")
     sub.add_argument("--level", type=float, default=0.05, help="of the two-sided test (default 0.05)")
     sub.add_argument("--json", action="store_true")
@@ -66,9 +81,15 @@ def run(options: argparse.Namespace) -> int:
         spread = 1.0
         said.append("prompts change differently: log-odds +- 1, a guess; measure it with a second log, or set --spread")
     plan = make_plan(
-        rates, options.difference, options.k, ns=options.ns, spread=spread, power=options.power,
-        level=options.level, given=options.prompts or given,
-    )  # fmt: skip
+        rates,
+        options.difference,
+        options.k,
+        ns=options.ns,
+        spread=spread,
+        power=options.power,
+        level=options.level,
+        given=options.prompts or given,
+    )
     print(json.dumps({**plan.to_json(), "notes": said}, indent=1) if options.json else plan_text(plan, said))
     return DONE
 
@@ -87,11 +108,14 @@ def _measured(logs: list[str], how: Options, spread: float | None) -> tuple[Rate
         if len(runs) > 1:
             raise AdvshapeError(f"{name} holds {len(runs)} settings; choose one, as in {name}@temperature=1.0")
     first, *others = [runs[0].counts for runs in loaded]
-    models = [extrapolate(first, [1], model, replicates=100)
-              for model in ("beta-binomial", "zero-inflated beta-binomial")]  # fmt: skip
+    models = [
+        extrapolate(first, [1], model, replicates=100) for model in ("beta-binomial", "zero-inflated beta-binomial")
+    ]
     best = models[0] if models[0].fit >= BAD or models[0].fit >= models[1].fit else models[1]
-    said = [f"success rates: {_words(best.rates)}, fitted to {first.prompts} prompts of {loaded[0][0].source}"
-            f" (goodness of fit: p = {best.fit:.2f})"]  # fmt: skip
+    said = [
+        f"success rates: {_words(best.rates)}, fitted to {first.prompts} prompts of {loaded[0][0].source}"
+        f" (goodness of fit: p = {best.fit:.2f})"
+    ]
     if best.fit < BAD:
         said.append("WARNING: no model fits these success rates; take the plan as a rough guide")
     if others and spread is None:

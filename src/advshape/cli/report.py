@@ -22,16 +22,30 @@ def add(commands: Any) -> None:
         "offline. With --figures alone only the figures are written.",
         allow_abbrev=False,
     )
-    sub.add_argument("runs", nargs="+", metavar="RUN", help="a run directory, a folder of `advshape evaluate`, "
-                     "a rollout log (.jsonl; several: any log that `advshape passk` reads), or what "
-                     "`advshape compare --json` printed (.json)")  # fmt: skip
-    sub.add_argument("--html", metavar="FILE", help="the page (default: report.html in the run directory, "
-                     "comparison.html here for several)")  # fmt: skip
+    sub.add_argument(
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="a run directory, a folder of `advshape evaluate`, "
+        "a rollout log (.jsonl; several: any log that `advshape passk` reads), or what "
+        "`advshape compare --json` printed (.json)",
+    )
+    sub.add_argument(
+        "--html",
+        metavar="FILE",
+        help="the page (default: report.html in the run directory, comparison.html here for several)",
+    )
     sub.add_argument(
         "--figures", metavar="DIR", help="write every figure as PNG and SVG, and its data as CSV, into DIR"
     )
-    sub.add_argument("--yardstick", action="append", default=[], metavar="RUN", dest="yardsticks",
-                     help="another training seed of the first run, as the yardstick; repeatable")  # fmt: skip
+    sub.add_argument(
+        "--yardstick",
+        action="append",
+        default=[],
+        metavar="RUN",
+        dest="yardsticks",
+        help="another training seed of the first run, as the yardstick; repeatable",
+    )
     sub.add_argument("--unpaired", action="store_true", help="compare runs that do not share their prompts")
     sub.add_argument("--overwrite", action="store_true", help="replace files that are there")
     add_reading(sub)
@@ -50,8 +64,10 @@ def run(options: argparse.Namespace) -> int:
         raise AdvshapeError("--yardstick is for a comparison; name two runs or more")
     chosen = reading(options)
     if len(options.runs) == 1 and chosen != Options():
-        raise AdvshapeError("options that say how to read a log are for comparisons; the page of one run reads the log "
-                            "of `advshape evaluate` or `advshape train`, `advshape passk` any log")  # fmt: skip
+        raise AdvshapeError(
+            "options that say how to read a log are for comparisons; the page of one run reads the log "
+            "of `advshape evaluate` or `advshape train`, `advshape passk` any log"
+        )
     written = _run_page(options) if one and not options.runs[0].endswith(".json") else _comparison_page(options)
     for path in written:
         print(path)

@@ -25,16 +25,29 @@ RHO = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 def add(commands: Any) -> None:
     """The subcommand."""
     sub = commands.add_parser("reverse", help="what does an advantage rule really optimise?", allow_abbrev=False)
-    sub.add_argument("target", metavar="TARGET", nargs="?", type=str.strip,
-                     help="an estimator of the catalogue, such as grpo or 'pass_at_k(k=8)'; an installed trainer's "
-                     "own: trl:scale_rewards=batch, verl:grpo_passk, skyrl:, swift:, openrlhf:, tunix:NAME; or your "
-                     "code: module:function, path/to/file.py:function")  # fmt: skip
-    sub.add_argument("--positive", metavar="FORMULA", type=str.strip,
-                     help="instead of TARGET: A+ of the success rate rho, such as 'sqrt((1-rho)/rho)'")  # fmt: skip
+    sub.add_argument(
+        "target",
+        metavar="TARGET",
+        nargs="?",
+        type=str.strip,
+        help="an estimator of the catalogue, such as grpo or 'pass_at_k(k=8)'; an installed trainer's "
+        "own: trl:scale_rewards=batch, verl:grpo_passk, skyrl:, swift:, openrlhf:, tunix:NAME; or your "
+        "code: module:function, path/to/file.py:function",
+    )
+    sub.add_argument(
+        "--positive",
+        metavar="FORMULA",
+        type=str.strip,
+        help="instead of TARGET: A+ of the success rate rho, such as 'sqrt((1-rho)/rho)'",
+    )
     sub.add_argument("--negative", metavar="FORMULA", type=str.strip, help="and A-, such as '-sqrt(rho/(1-rho))'")
-    sub.add_argument("--signature", metavar="SHAPE", choices=SHAPES,
-                     help="how your function is called: groups (default): (P, n) -> (P, n); group: (n,) -> (n,); "
-                     "flat: (P n,), n -> (P n,); list: [(n,), ...] -> [(n,), ...]; verl: keyword tensors")  # fmt: skip
+    sub.add_argument(
+        "--signature",
+        metavar="SHAPE",
+        choices=SHAPES,
+        help="how your function is called: groups (default): (P, n) -> (P, n); group: (n,) -> (n,); "
+        "flat: (P n,), n -> (P n,); list: [(n,), ...] -> [(n,), ...]; verl: keyword tensors",
+    )
     sub.add_argument("--python", metavar="PATH", help="interpreter of the environment that has the trainer")
     sub.add_argument("--seconds", type=seconds, default=300.0, help="time limit of your or the trainer's code (300)")
     sub.add_argument("-n", type=rollouts, help="rollouts per prompt (default 8, or the fewest that an estimator takes)")
@@ -111,9 +124,13 @@ def audited(options: argparse.Namespace) -> str:
     from advshape.audit.run import audit
 
     found = audit(
-        options.target, [options.n], python=options.python, signature=options.signature, seconds=options.seconds,
+        options.target,
+        [options.n],
+        python=options.python,
+        signature=options.signature,
+        seconds=options.seconds,
         paths=[os.getcwd()],
-    )  # fmt: skip
+    )
     return json.dumps(found["data"][0], indent=1) if options.json else str(found["text"])
 
 

@@ -137,8 +137,9 @@ def _until(table: Mapping[str, Any], where: str) -> Until | None:
         )
     metric, compare, level = found.groups()
     if metric not in MEASURED or compare not in COMPARE:
-        raise AdvshapeError(f"{where} until: unknown metric {metric!r}{nearest(metric, MEASURED)}; "
-                            f"it can ask for {', '.join(MEASURED)}")  # fmt: skip
+        raise AdvshapeError(
+            f"{where} until: unknown metric {metric!r}{nearest(metric, MEASURED)}; it can ask for {', '.join(MEASURED)}"
+        )
     if not isinstance(over, int) or isinstance(over, bool) or over < 1:
         raise AdvshapeError(f"{where} over must be a whole number of generations, at least 1, got {over!r}")
     try:

@@ -24,9 +24,17 @@ SHAPES = ("linear", "cosine", "step")
 GRAIN = 100  # a number that is not whole moves in hundredths of its way, so that every objective can be checked before
 OVER = 10
 MEASURED = (  # what `until` can ask for: the trainer's shares and means of one generation batch, and the step
-    "step", "pass_at_1", "mean_reward", "surrogate", "prompts_all_wrong", "prompts_mixed", "prompts_all_right",
-    "prompts_all_equal", "prompts_none_judged", "rollouts_not_judged",
-)  # fmt: skip
+    "step",
+    "pass_at_1",
+    "mean_reward",
+    "surrogate",
+    "prompts_all_wrong",
+    "prompts_mixed",
+    "prompts_all_right",
+    "prompts_all_equal",
+    "prompts_none_judged",
+    "rollouts_not_judged",
+)
 COMPARE = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 
 

@@ -34,8 +34,11 @@ def strange(tree: Mapping[str, Any], seconds: float) -> Iterator[Finding]:
     keys = [key for key in _paths(tree) if key != OWN and not key.startswith(f"{OWN}.")]
     known = _verls()
     if known is None:
-        yield Finding("absent", "keys", "verl is not here: a misspelt key is told only where it resembles one that "
-                      "matters to the objective")  # fmt: skip
+        yield Finding(
+            "absent",
+            "keys",
+            "verl is not here: a misspelt key is told only where it resembles one that matters to the objective",
+        )
         unknown = [key for key in keys if key not in DEFAULTS and difflib.get_close_matches(key, DEFAULTS, 1, 0.9)]
         names = list(DEFAULTS)
     else:

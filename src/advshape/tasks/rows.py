@@ -228,14 +228,18 @@ class Problems:
             kept = {problem.id for problem in self.heldout}
             self.train = [problem for problem in problems if problem.id not in kept]
             if both := len(problems) - len(self.train):
-                warnings.warn(f"{both} problems of {source.where} are also held out; they are not trained on",
-                              stacklevel=4)  # fmt: skip
+                warnings.warn(
+                    f"{both} problems of {source.where} are also held out; they are not trained on", stacklevel=4
+                )
 
     @property
     def digest(self) -> str:
         """8 hex digits that change with any problem or answer."""
-        parts = [[split, problem.id, dict(problem.data)] for split, problems in
-                 (("train", self.train), ("heldout", self.heldout)) for problem in problems]  # fmt: skip
+        parts = [
+            [split, problem.id, dict(problem.data)]
+            for split, problems in (("train", self.train), ("heldout", self.heldout))
+            for problem in problems
+        ]
         return digest(json.dumps(parts, sort_keys=True, default=str))[:8]
 
     def draw(self, split: Split, count: int, seed: int) -> Sequence[Problem]:
@@ -243,9 +247,11 @@ class Problems:
         check_request(split, count)
         known = self.train if split == "train" else self.heldout
         if count > len(known):
-            hint = "ask for fewer" if split == "heldout" else (
-                f"ask for fewer: train_problems = {len(known)} in [task] goes through them more than once"
-            )  # fmt: skip
+            hint = (
+                "ask for fewer"
+                if split == "heldout"
+                else (f"ask for fewer: train_problems = {len(known)} in [task] goes through them more than once")
+            )
             raise AdvshapeError(f"{self.where} has {len(known)} {split} problems, asked for {count}; {hint}")
         order = np.random.default_rng([seed, 0 if split == "train" else 1]).permutation(len(known))
         return [known[place] for place in order[:count]]

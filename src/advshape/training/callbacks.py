@@ -52,10 +52,15 @@ class Judge:
                 "verifier, then go on with --resume"
             )
         self.last = [
-            {"problem": key, "completion": text, "reward": reward(verdict), "verdict": verdict.outcome,
-             "reason": verdict.reason}
+            {
+                "problem": key,
+                "completion": text,
+                "reward": reward(verdict),
+                "verdict": verdict.outcome,
+                "reason": verdict.reason,
+            }
             for key, text, verdict in zip(problem_id, texts, found, strict=True)
-        ]  # fmt: skip
+        ]
         return [reward(verdict) for verdict in found]
 
 
@@ -172,8 +177,13 @@ class Progress(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kw: Any) -> None:
         if state.is_world_process_zero:
-            self.bar = tqdm(total=state.max_steps, initial=state.global_step, bar_format="{desc}",
-                            desc=f"{self.label}: {state.global_step}/{state.max_steps}", **bar_options())  # fmt: skip
+            self.bar = tqdm(
+                total=state.max_steps,
+                initial=state.global_step,
+                bar_format="{desc}",
+                desc=f"{self.label}: {state.global_step}/{state.max_steps}",
+                **bar_options(),
+            )
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **kw: Any

@@ -101,8 +101,11 @@ def _results(summary: Mapping[str, Any]) -> list[str]:
         cells = zip(curve["values"], curve["low"], curve["high"], strict=True)
         rows.append(f"| {when} | " + " | ".join(f"{v:.3f} [{low:.3f}, {high:.3f}]" for v, low, high in cells) + " |")
     last = found[-1][1]
-    lines = ["\n".join(rows), f"{last['prompts']} held-out problems x {last['n']} rollouts; "
-             f"{last['curve']['confidence']:.0%} intervals over problems."]  # fmt: skip
+    lines = [
+        "\n".join(rows),
+        f"{last['prompts']} held-out problems x {last['n']} rollouts; "
+        f"{last['curve']['confidence']:.0%} intervals over problems.",
+    ]
     if len(found) == 1:
         lines.append(f"There is no evaluation {'after' if found[0][0] == 'before' else 'before'} training.")
     if "change" in summary:
@@ -121,10 +124,15 @@ def _metadata(plan: Plan, summary: Mapping[str, Any]) -> str:
     task = re.sub(r"[^A-Za-z0-9._/:-]", "-", plan.task.name)
     curve = summary.get("after", {}).get("curve", {"ks": [], "values": []})
     results = [
-        EvalResult(task_type="text-generation", dataset_type=task, dataset_name=plan.task.name,
-                   metric_type=f"pass@{k}", metric_value=round(value, 6))
+        EvalResult(
+            task_type="text-generation",
+            dataset_type=task,
+            dataset_name=plan.task.name,
+            metric_type=f"pass@{k}",
+            metric_value=round(value, 6),
+        )
         for k, value in zip(curve["ks"], curve["values"], strict=True)
-    ]  # fmt: skip
+    ]
     data = ModelCardData(
         library_name="transformers",
         pipeline_tag="text-generation",

@@ -55,8 +55,9 @@ class Job:
             if self.bar is not None:
                 self.bar.close()
             unit = "step" if phase == "training" else "rollout"
-            self.bar = tqdm(total=total, desc=f"{self.label:<6} {phase}", unit=unit, unit_scale=unit == "rollout",
-                            **bar_options())  # fmt: skip
+            self.bar = tqdm(
+                total=total, desc=f"{self.label:<6} {phase}", unit=unit, unit_scale=unit == "rollout", **bar_options()
+            )
             self.phase = phase
         if self.bar is not None and phase == self.phase:
             self.bar.update(min(done, self.bar.total) - self.bar.n)
@@ -120,8 +121,11 @@ def _start(label: str, directory: RunDirectory, overrides: list[str], overwrite:
     with log.open("wb") as file:
         process = subprocess.Popen(
             [*command, *overrides, *(["--overwrite"] if overwrite else [])],
-            env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
+            env=environment,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     return Job(label, directory, process, log)
 
 

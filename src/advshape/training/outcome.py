@@ -10,8 +10,9 @@ from typing import Any
 
 def outcome(summary: Mapping[str, Any]) -> str:
     """The end of a training run: pass@k before and after, and which changes exceed their intervals."""
-    rows = [(label, summary[when]["curve"]) for label, when in (("before", "before"), ("after", "after"))
-            if when in summary]  # fmt: skip
+    rows = [
+        (label, summary[when]["curve"]) for label, when in (("before", "before"), ("after", "after")) if when in summary
+    ]
     lines = [curves_table(rows)] if rows else []
     if "change" in summary:
         lines.append(change_sentence(summary["change"]))

@@ -40,9 +40,12 @@ class ScheduledMixin(SurrogateMixin):
     """
 
     def __init__(
-        self, *args: Any, schedule: Schedule | Mapping[str, Any] | None = None,
-        priority_weight: float | None = None, **kwargs: Any,
-    ) -> None:  # fmt: skip
+        self,
+        *args: Any,
+        schedule: Schedule | Mapping[str, Any] | None = None,
+        priority_weight: float | None = None,
+        **kwargs: Any,
+    ) -> None:
         if schedule is not None and kwargs.get("estimator") is not None:
             raise AdvshapeError("give estimator= or schedule=, not both: a schedule names its estimators")
         self.schedule = read_schedule(schedule) if isinstance(schedule, Mapping) else schedule
@@ -83,9 +86,7 @@ class ScheduledMixin(SurrogateMixin):
         hard = self.objective.hard if self.objective is not None and self.estimator is self.objective.easy else None
         return super()._smallest_n() if hard is None else max(super()._smallest_n(), hard.smallest_n)
 
-    def _replace_advantages(
-        self, output: dict[str, Any], rewards: torch.Tensor, inputs: list[Any]
-    ) -> dict[str, float]:  # fmt: skip
+    def _replace_advantages(self, output: dict[str, Any], rewards: torch.Tensor, inputs: list[Any]) -> dict[str, float]:
         if self.schedule is None or not self.model.training:
             return super()._replace_advantages(output, rewards, inputs)
         step = self.state.global_step + 1

@@ -20,8 +20,15 @@ from typing import IO, Any, Literal
 from advshape.errors import AdvshapeError
 
 __all__ = [
-    "Key", "KeySet", "Rollout", "RolloutLog", "json_object", "read_rollouts", "read_settings", "settings_hash",
-]  # fmt: skip
+    "Key",
+    "KeySet",
+    "Rollout",
+    "RolloutLog",
+    "json_object",
+    "read_rollouts",
+    "read_settings",
+    "settings_hash",
+]
 
 Outcome = Literal["right", "wrong", "not_judged"]
 Key = tuple[str, int, str]

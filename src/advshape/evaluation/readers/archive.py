@@ -45,8 +45,16 @@ class Archive:
             if info.compress_type != ZSTANDARD:
                 return io.BytesIO(self._zip.read(info))
             data = self._zstandard(info)
-        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError,
-                struct.error) as error:  # fmt: skip
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            OSError,
+            EOFError,
+            ValueError,
+            NotImplementedError,
+            RuntimeError,
+            struct.error,
+        ) as error:
             self._context.fail(f"cannot be unpacked ({error})", name)
         if len(data) != info.file_size or zlib.crc32(data) != info.CRC:
             self._context.fail("damaged: its checksum differs", name)

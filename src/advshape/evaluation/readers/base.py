@@ -14,12 +14,38 @@ from numpy.typing import NDArray
 
 from advshape.errors import AdvshapeError
 
-__all__ = ["Batch", "Context", "Counted", "Head", "Options", "Reader", "Record", "Row", "answer_text", "as_reward",
-           "prompt_name"]  # fmt: skip
+__all__ = [
+    "Batch",
+    "Context",
+    "Counted",
+    "Head",
+    "Options",
+    "Reader",
+    "Record",
+    "Row",
+    "answer_text",
+    "as_reward",
+    "prompt_name",
+]
 
-WORDS = {"true": 1.0, "right": 1.0, "correct": 1.0, "pass": 1.0, "passed": 1.0, "yes": 1.0,
-         "false": 0.0, "wrong": 0.0, "incorrect": 0.0, "fail": 0.0, "failed": 0.0, "no": 0.0,
-         "": None, "null": None, "none": None, "not_judged": None}  # fmt: skip
+WORDS = {
+    "true": 1.0,
+    "right": 1.0,
+    "correct": 1.0,
+    "pass": 1.0,
+    "passed": 1.0,
+    "yes": 1.0,
+    "false": 0.0,
+    "wrong": 0.0,
+    "incorrect": 0.0,
+    "fail": 0.0,
+    "failed": 0.0,
+    "no": 0.0,
+    "": None,
+    "null": None,
+    "none": None,
+    "not_judged": None,
+}
 LONGEST = 80
 
 
@@ -145,8 +171,11 @@ class Context:
             self._known.add(key)
             return False
         if self.options.duplicates == "refuse":
-            self.fail("the same line is there before; the log does not number its rollouts, so it may be the same"
-                      " answer sampled again: --duplicates keep counts it", place)  # fmt: skip
+            self.fail(
+                "the same line is there before; the log does not number its rollouts, so it may be the same"
+                " answer sampled again: --duplicates keep counts it",
+                place,
+            )
         self.skip("line that is there already", place)
         return True
 
@@ -155,8 +184,10 @@ class Context:
         total, lines = len(self.lines), np.sort(np.frombuffer(self.lines, dtype=np.int64))
         repeated = int((lines[1:] == lines[:-1]).sum())
         if repeated:
-            self.note(f"{repeated:,} of {total:,} lines repeat an earlier one word for word; they are counted, since "
-                      "the same answer may be sampled twice (--duplicates drop leaves them out)")  # fmt: skip
+            self.note(
+                f"{repeated:,} of {total:,} lines repeat an earlier one word for word; they are counted, since "
+                "the same answer may be sampled twice (--duplicates drop leaves them out)"
+            )
 
     def skip(self, what: str, place: str, count: int = 1) -> None:
         """Count something that is left out."""
@@ -213,8 +244,9 @@ class Context:
         try:
             return as_reward(value)
         except (ValueError, OverflowError):
-            self.fail(f"expected a finite number, true or false, or null for not judged, got {shown(value)}",
-                      place, name)  # fmt: skip
+            self.fail(
+                f"expected a finite number, true or false, or null for not judged, got {shown(value)}", place, name
+            )
 
     def answer(self, line: Mapping[str, Any], place: str, default: str | None = None) -> str | None:
         """The final answer for a majority vote; "" where it is null, None where no vote was asked for."""
@@ -222,8 +254,11 @@ class Context:
             return None
         name = self.options.answer_column or default
         if name is None:
-            self.fail(f"maj@k needs the answer of each rollout: name its field with --answer-column; this line has "
-                      f"{listed(line)}", place)  # fmt: skip
+            self.fail(
+                f"maj@k needs the answer of each rollout: name its field with --answer-column; this line has "
+                f"{listed(line)}",
+                place,
+            )
         return answer_text(self.need(line, name, place))
 
     def flag(self, line: Mapping[str, Any], name: str, place: str) -> bool:

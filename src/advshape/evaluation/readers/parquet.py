@@ -28,8 +28,12 @@ def arrow() -> Any:
 def schema(context: Context) -> dict[str, str]:
     """{column: "number", "bool", "text", "null" or "other"}."""
     types = arrow().types
-    kinds = {"number": lambda t: types.is_integer(t) or types.is_floating(t), "bool": types.is_boolean,
-             "text": lambda t: types.is_string(t) or types.is_large_string(t), "null": types.is_null}  # fmt: skip
+    kinds = {
+        "number": lambda t: types.is_integer(t) or types.is_floating(t),
+        "bool": types.is_boolean,
+        "text": lambda t: types.is_string(t) or types.is_large_string(t),
+        "null": types.is_null,
+    }
     found = _file(context).schema_arrow
     return {f.name: next((kind for kind, test in kinds.items() if test(f.type)), "other") for f in found}
 

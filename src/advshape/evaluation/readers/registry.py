@@ -336,6 +336,11 @@ def _left_out(context: Context) -> str:
 
 
 def _kind(head: Head) -> str:
-    kinds = {"lines": "JSON Lines", "document": "a JSON document", "table": "a table", "parquet": "a Parquet file",
-             "zip": "a zip archive"}  # fmt: skip
+    kinds = {
+        "lines": "JSON Lines",
+        "document": "a JSON document",
+        "table": "a table",
+        "parquet": "a Parquet file",
+        "zip": "a zip archive",
+    }
     return kinds[head.kind]

@@ -133,8 +133,13 @@ def _array_rows(context: Context) -> Iterator[tuple[str, Mapping[str, Any], Cont
 def _parquet_rows(context: Context) -> Iterator[tuple[str, Mapping[str, Any], Content]]:
     options = context.options
     known = schema(context)
-    asked = [options.prompt_column, options.correct_column, options.truncated_column, options.n_column,
-             options.answer_column]  # fmt: skip
+    asked = [
+        options.prompt_column,
+        options.correct_column,
+        options.truncated_column,
+        options.n_column,
+        options.answer_column,
+    ]
     wanted = [name for name in known if name in asked or name in context.settings or name in COUNTS]
     missing = [name for name in asked if name is not None and name not in known]
     if missing:

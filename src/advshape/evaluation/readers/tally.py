@@ -96,8 +96,9 @@ class Tally:
         self._context.fail(
             f"the reward is {reward:g}, but pass@k counts rewards that are 0 or 1; --threshold T takes rewards >= T"
             " as right, --measure max keeps them as they are, --correct-column names another field",
-            place, self._context.verdict,
-        )  # fmt: skip
+            place,
+            self._context.verdict,
+        )
 
     def _again(self, row: int, pooled: Sequence[str], record: Row, right: bool | None) -> bool:
         """Whether this rollout is left out as a repetition of one that was counted."""
@@ -120,13 +121,15 @@ class Tally:
             words = ("wrong", "right", "not judged")
             self._context.fail(
                 f"rollout {sample} of prompt {record.prompt!r} is {words[verdict]} here and {words[earlier]} before;"
-                " remove one of the two", record.place,
-            )  # fmt: skip
+                " remove one of the two",
+                record.place,
+            )
         if self._duplicates == "refuse":
             self._context.fail(
                 f"rollout {sample} of prompt {record.prompt!r} is there a second time; --duplicates drop counts it"
-                " once, --duplicates keep counts both", record.place,
-            )  # fmt: skip
+                " once, --duplicates keep counts both",
+                record.place,
+            )
         self._context.skip("rollout that is there already", record.place)
         return True
 

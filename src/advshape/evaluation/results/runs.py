@@ -112,8 +112,10 @@ def _load(log: Path, where: tuple[tuple[str, str], ...], label: str, options: Op
     if not all(item.reader == "advshape" for item in found):
         return [_run(item, label, {}, dict(item.settings)) for item in found]
     described, texts = read_settings(log), _texts(log)
-    runs = [_run(item, label, texts, {**item.settings, **described.get(item.settings.get("settings", ""), {})})
-            for item in found]  # fmt: skip
+    runs = [
+        _run(item, label, texts, {**item.settings, **described.get(item.settings.get("settings", ""), {})})
+        for item in found
+    ]
     runs = _judged_last(runs, list(described))
     if len(runs) == 1:
         return runs
@@ -127,9 +129,14 @@ def _judged_last(runs: Sequence[Run], order: Sequence[str]) -> list[Run]:
     for run in sorted(runs, key=lambda run: written.get(run.settings.get("settings", ""), -1)):
         shared = {name: value for name, value in run.settings.items() if name not in ("settings", "verifier")}
         before = kept.pop(same := json.dumps(shared, sort_keys=True, default=str), None)
-        left = () if before is None else (
-            f"left out what an earlier version of the verifier said ({before.settings.get('verifier')}); it is at"
-            f" @settings={before.settings.get('settings')}",)  # fmt: skip
+        left = (
+            ()
+            if before is None
+            else (
+                f"left out what an earlier version of the verifier said ({before.settings.get('verifier')}); it is at"
+                f" @settings={before.settings.get('settings')}",
+            )
+        )
         kept[same] = replace(run, notes=(*run.notes, *left))
     return list(kept.values())
 
@@ -147,8 +154,11 @@ def _counted(log: Path, options: Options) -> list[CountedLog]:
 
 def _run(item: CountedLog, label: str, texts: Mapping[str, str], settings: Mapping[str, Any]) -> Run:
     # what the user chose away with @NAME=VALUE is no news
-    skipped = [f"left out {count} x {what} (first: {place})" for what, (count, place) in item.skipped.items()
-               if not what.startswith("record outside")]  # fmt: skip
+    skipped = [
+        f"left out {count} x {what} (first: {place})"
+        for what, (count, place) in item.skipped.items()
+        if not what.startswith("record outside")
+    ]
     return Run(label, item.source, item.counts, texts, settings, (*item.notes, *skipped))
 
 

@@ -16,8 +16,13 @@ def bar_options() -> dict[str, Any]:
     """What every ``tqdm`` bar on standard error gets: on a terminal its width, else whole lines, one in 30 seconds."""
     if sys.stderr.isatty():
         return {"file": sys.stderr, "dynamic_ncols": True}
-    return {"file": Lines(sys.stderr), "mininterval": SECONDS_BETWEEN_LINES, "miniters": 1, "ncols": LOG_WIDTH,
-            "ascii": True}  # fmt: skip
+    return {
+        "file": Lines(sys.stderr),
+        "mininterval": SECONDS_BETWEEN_LINES,
+        "miniters": 1,
+        "ncols": LOG_WIDTH,
+        "ascii": True,
+    }
 
 
 def stderr_width() -> int:

@@ -22,8 +22,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Sums", "chosen_problems", "collect", "evaluation_paths", "ordered"]
 
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EISDIR,
-        errno.ENOTDIR)  # fmt: skip
+DISK = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EISDIR,
+    errno.ENOTDIR,
+)
 
 
 def evaluation_paths(out: str | os.PathLike[str]) -> tuple[Path, Path]:

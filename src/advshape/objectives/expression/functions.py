@@ -127,11 +127,25 @@ FUNCTIONS: dict[str, Function] = {
 }
 
 ALIASES = {
-    "PassAtK": "pass_at", "AllOfK": "all_of", "Entropy": "entropy", "Variance": "variance", "Identity": "identity",
-    "GRPO": "grpo", "GRPOJoint": "grpo_joint", "LogLikelihood": "log_likelihood", "SkewR": "skew_r", "KL": "kl",
-    "Deviation": "deviation", "LogOdds": "log_odds", "MajorityOfK": "majority_of", "RiskSensitive": "risk_sensitive",
-    "BetaFamily": "beta", "Focal": "focal", "asin": "arcsin", "ln": "log",
-}  # fmt: skip
+    "PassAtK": "pass_at",
+    "AllOfK": "all_of",
+    "Entropy": "entropy",
+    "Variance": "variance",
+    "Identity": "identity",
+    "GRPO": "grpo",
+    "GRPOJoint": "grpo_joint",
+    "LogLikelihood": "log_likelihood",
+    "SkewR": "skew_r",
+    "KL": "kl",
+    "Deviation": "deviation",
+    "LogOdds": "log_odds",
+    "MajorityOfK": "majority_of",
+    "RiskSensitive": "risk_sensitive",
+    "BetaFamily": "beta",
+    "Focal": "focal",
+    "asin": "arcsin",
+    "ln": "log",
+}
 
 CONSTANTS = {"pi": Fraction(3.141592653589793), "e": Fraction(2.718281828459045)}
 

@@ -18,9 +18,20 @@ from advshape.errors import AdvshapeError
 from advshape.objectives.expression.polynomial import MAX_DEGREE, ONE, RHO, WRONG, ZERO, Polynomial, constant
 
 __all__ = [
-    "Add", "Call", "Mul", "Node", "Power", "add", "call", "differentiate", "evaluate", "mul", "power", "slope_of",
+    "Add",
+    "Call",
+    "Mul",
+    "Node",
+    "Power",
+    "add",
+    "call",
+    "differentiate",
+    "evaluate",
+    "mul",
+    "power",
+    "slope_of",
     "sub",
-]  # fmt: skip
+]
 
 
 @dataclass(frozen=True)

@@ -84,8 +84,14 @@ def _marks(steps: Sequence[int], values: Sequence[float]) -> Chart:
     ends = [min(values), max(values), None] if min(values) < max(values) else [min(values), min(values) + 1, None]
     line = {"color": "c0", "width": 1.4, "dash": "dot"}
     x = [x for step in dict.fromkeys(steps) for x in (step, step, None)]
-    return {"x": x, "y": ends * (len(x) // 3), "name": "warnings", "mode": "lines", "line": line,
-            "hovertemplate": "warning at step %{x}"}  # fmt: skip
+    return {
+        "x": x,
+        "y": ends * (len(x) // 3),
+        "name": "warnings",
+        "mode": "lines",
+        "line": line,
+        "hovertemplate": "warning at step %{x}",
+    }
 
 
 def _words(sign: Mapping[str, Any]) -> str:

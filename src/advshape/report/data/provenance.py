@@ -13,8 +13,21 @@ from advshape.report.data.run import EvaluationData, ReportData, most_rollouts
 
 __all__ = ["evaluation_facts", "repeat_commands", "versions_of"]
 
-ORDER = ("task", "model", "problems split", "problems count", "problems seed", "temperature", "top_p", "max_new_tokens",
-         "seed", "engine", "engine_version", "verifier", "fingerprint")  # fmt: skip
+ORDER = (
+    "task",
+    "model",
+    "problems split",
+    "problems count",
+    "problems seed",
+    "temperature",
+    "top_p",
+    "max_new_tokens",
+    "seed",
+    "engine",
+    "engine_version",
+    "verifier",
+    "fingerprint",
+)
 
 
 def evaluation_facts(item: EvaluationData) -> dict[str, Any]:

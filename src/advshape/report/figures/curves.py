@@ -181,15 +181,21 @@ def _label_temperatures(axes: Any, drawn: Sequence[FrontierData], colours: Seque
         for temperature, point, x, y in zip(data.temperatures, line, data.x, data.y, strict=True):
             text = f"T = {temperature:g}"
             reach = np.array([2.2 * len(text), 3.5]) * scale
-            centres = [point + np.array(o) * scale + np.sign(o) * reach
-                       for o in AROUND]  # fmt: skip
+            centres = [point + np.array(o) * scale + np.sign(o) * reach for o in AROUND]
             room = [(np.abs(taken - centre) / reach).max(axis=1).min() for centre in centres]
             best = int(np.argmax(np.minimum(room, 1.2)))  # the first that is free enough
             taken = np.concatenate([taken, centres[best] + reach * np.array([[-0.8, 0], [0, 0], [0.8, 0]])])
             axes.annotate(
-                text, (x, y), (centres[best] - point) / scale, textcoords="offset points", ha="center", va="center",
-                fontsize=7, color=colours[i % len(colours)], path_effects=[withStroke(linewidth=2, foreground="white")],
-            )  # fmt: skip
+                text,
+                (x, y),
+                (centres[best] - point) / scale,
+                textcoords="offset points",
+                ha="center",
+                va="center",
+                fontsize=7,
+                color=colours[i % len(colours)],
+                path_effects=[withStroke(linewidth=2, foreground="white")],
+            )
 
 
 def _along(line: Floats) -> Floats:

@@ -17,8 +17,16 @@ from advshape.report.pages.render import check_free
 
 __all__ = ["draw_chart", "save_charts"]
 
-MARKERS = {"circle": "o", "square": "s", "triangle-up": "^", "diamond": "D", "triangle-down": "v", "cross": "P",
-           "x": "X", "star": "*"}  # fmt: skip
+MARKERS = {
+    "circle": "o",
+    "square": "s",
+    "triangle-up": "^",
+    "diamond": "D",
+    "triangle-down": "v",
+    "cross": "P",
+    "x": "X",
+    "star": "*",
+}
 DASHES = {"solid": "-", "dash": "--", "dot": ":"}
 GREY = "#6b7280"
 

@@ -26,12 +26,38 @@ def results_csv(labels: Sequence[str], results: Sequence[LogResult]) -> str:
         settings = " ".join(f"{name}={value}" for name, value in result.log.settings.items())
         for name, curve in result.curves.items():
             ends = zip(curve.ks.tolist(), curve.values, curve.low, curve.high, strict=True)
-            rows += [[label, settings, MEASURES[name][0], "measured", k, *map(_number, values), curve.confidence,
-                      curve.prompts, curve.n, None] for k, *values in ends]  # fmt: skip
+            rows += [
+                [
+                    label,
+                    settings,
+                    MEASURES[name][0],
+                    "measured",
+                    k,
+                    *map(_number, values),
+                    curve.confidence,
+                    curve.prompts,
+                    curve.n,
+                    None,
+                ]
+                for k, *values in ends
+            ]
         for model in result.models:
             ends = zip(model.ks.tolist(), model.values, model.low, model.high, strict=True)
-            rows += [[label, settings, "pass@k", model.label, k, *map(_number, values), model.confidence,
-                      result.curve.prompts, model.n, model.fit] for k, *values in ends]  # fmt: skip
+            rows += [
+                [
+                    label,
+                    settings,
+                    "pass@k",
+                    model.label,
+                    k,
+                    *map(_number, values),
+                    model.confidence,
+                    result.curve.prompts,
+                    model.n,
+                    model.fit,
+                ]
+                for k, *values in ends
+            ]
     return csv_text(HEAD, rows)
 
 

@@ -231,13 +231,26 @@ def _chart(panel: Panel) -> Chart:
         style = _style(panel, i, name)
         slot = f"c{COLOURS.index(style.colour)}" if style.colour in COLOURS else "c0"
         sizes = np.where(np.isin(np.arange(len(x)), style.marked), 8, 0).tolist()
-        marker = {"symbol": SYMBOLS[style.marker] + ("-open" if style.open else ""), "size": sizes, "color": slot,
-                  "opacity": 1, "line": {"width": 1.5 if style.open else 0, "color": slot}}  # fmt: skip
+        marker = {
+            "symbol": SYMBOLS[style.marker] + ("-open" if style.open else ""),
+            "size": sizes,
+            "color": slot,
+            "opacity": 1,
+            "line": {"width": 1.5 if style.open else 0, "color": slot},
+        }
         points = [(float(a), float(b) if np.isfinite(b) else None) for a, b in zip(x, y, strict=True)]
-        data.append({"x": [a for a, _ in points], "y": [b for _, b in points], "name": style.name.removesuffix(": A+"),
-                     "legendgroup": style.name.split(": A")[0], "showlegend": not style.open,
-                     "mode": "lines+markers" if style.marked.size else "lines", "marker": marker,
-                     "line": {"color": slot, "dash": "dash" if style.dashed else "solid", "width": 2}})  # fmt: skip
+        data.append(
+            {
+                "x": [a for a, _ in points],
+                "y": [b for _, b in points],
+                "name": style.name.removesuffix(": A+"),
+                "legendgroup": style.name.split(": A")[0],
+                "showlegend": not style.open,
+                "mode": "lines+markers" if style.marked.size else "lines",
+                "marker": marker,
+                "line": {"color": slot, "dash": "dash" if style.dashed else "solid", "width": 2},
+            }
+        )
         rows += [(name, *point) for point in points]
     across = {"title": panel.across, **({"tickformat": "d"} if panel.by_count else {"range": [0, 1]})}
     layout = {"xaxis": across, "yaxis": {"title": panel.up, "zeroline": True}}

@@ -146,9 +146,14 @@ class Cell:
         try:
             self.process = subprocess.Popen(
                 [*arguments[:1], "--info-fd", str(writing), *arguments[1:]],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                pass_fds=[writing], env={}, cwd="/", start_new_session=True,
-            )  # fmt: skip
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                pass_fds=[writing],
+                env={},
+                cwd="/",
+                start_new_session=True,
+            )
         except BaseException:
             os.close(reading)
             raise
@@ -199,18 +204,60 @@ def command(limits: Limits, mode: Mode) -> list[str]:
     else bubblewrap makes a user namespace, in which the kernel (5.14 and later) counts tasks apart.
     """
     uid = next_uid() if mode == "root" else None
-    rights = ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"] if mode == "root" else [
-        "--unshare-user", "--uid", "65534", "--gid", "65534",
-    ]  # fmt: skip
+    rights = (
+        ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+        if mode == "root"
+        else [
+            "--unshare-user",
+            "--uid",
+            "65534",
+            "--gid",
+            "65534",
+        ]
+    )
     return [
-        find_bubblewrap(), *rights,
-        "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try",
-        "--die-with-parent", "--new-session", "--hostname", "sandbox", "--clearenv",
-        "--setenv", "HOME", "/box", "--setenv", "PATH", "/python/bin", "--setenv", "LANG", "C.UTF-8",
-        "--setenv", "PYTHONHASHSEED", "0", "--setenv", "LD_LIBRARY_PATH", "/python/lib",
-        *what_exists(limits), "--remount-ro", "/", "--chdir", "/box",
-        "--", "/python/bin/python3", "-s", "-P", "-B", "-c", START, json.dumps(asdict(limits)), json.dumps(uid),
-    ]  # fmt: skip
+        find_bubblewrap(),
+        *rights,
+        "--unshare-ipc",
+        "--unshare-pid",
+        "--unshare-net",
+        "--unshare-uts",
+        "--unshare-cgroup-try",
+        "--die-with-parent",
+        "--new-session",
+        "--hostname",
+        "sandbox",
+        "--clearenv",
+        "--setenv",
+        "HOME",
+        "/box",
+        "--setenv",
+        "PATH",
+        "/python/bin",
+        "--setenv",
+        "LANG",
+        "C.UTF-8",
+        "--setenv",
+        "PYTHONHASHSEED",
+        "0",
+        "--setenv",
+        "LD_LIBRARY_PATH",
+        "/python/lib",
+        *what_exists(limits),
+        "--remount-ro",
+        "/",
+        "--chdir",
+        "/box",
+        "--",
+        "/python/bin/python3",
+        "-s",
+        "-P",
+        "-B",
+        "-c",
+        START,
+        json.dumps(asdict(limits)),
+        json.dumps(uid),
+    ]
 
 
 def what_exists(limits: Limits) -> list[str]:

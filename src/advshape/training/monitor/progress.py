@@ -55,8 +55,11 @@ def _sitting(lines: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
 
 def batch_pass(line: Mapping[str, Any]) -> tuple[int, float] | None:
     """(k, pass@k) of the training batch for the largest k that was logged."""
-    ks = [int(name.removeprefix("advshape/pass_at_")) for name, value in line.items()
-          if name.startswith("advshape/pass_at_") and value is not None]  # fmt: skip
+    ks = [
+        int(name.removeprefix("advshape/pass_at_"))
+        for name, value in line.items()
+        if name.startswith("advshape/pass_at_") and value is not None
+    ]
     return (max(ks), float(line[f"advshape/pass_at_{max(ks)}"])) if ks else None
 
 

@@ -182,6 +182,7 @@ def sparkline(values: Sequence[float], width: int, blocks: str = BLOCKS) -> str:
 
 def _evaluation(when: str, curve: Mapping[str, Any]) -> str:
     ends = sorted({0, len(curve["ks"]) - 1})
-    cells = (f"pass@{curve['ks'][i]} {curve['values'][i]:.3f} [{curve['low'][i]:.3f}, {curve['high'][i]:.3f}]"
-             for i in ends)  # fmt: skip
+    cells = (
+        f"pass@{curve['ks'][i]} {curve['values'][i]:.3f} [{curve['low'][i]:.3f}, {curve['high'][i]:.3f}]" for i in ends
+    )
     return f"{when:<14}{'  '.join(cells)}"

@@ -86,8 +86,9 @@ def load_recipe(spec: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     path = Path(spec)
     if path.suffix == ".toml" or path.is_file():
         if not path.is_file():
-            raise AdvshapeError(f"recipe file {str(path)!r} does not exist; give a .toml file or one of: "
-                                f"{', '.join(recipe_names())}")  # fmt: skip
+            raise AdvshapeError(
+                f"recipe file {str(path)!r} does not exist; give a .toml file or one of: {', '.join(recipe_names())}"
+            )
         try:
             text, name = path.read_text(encoding="utf-8"), path.stem
         except (OSError, UnicodeDecodeError) as error:
@@ -95,8 +96,10 @@ def load_recipe(spec: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     else:
         name, known = str(spec), recipe_names()
         if name not in known:
-            raise AdvshapeError(f"no recipe {name!r}{nearest(name, known) or '.'} Shipped recipes: {', '.join(known)}; "
-                                "or give the path of a .toml file")  # fmt: skip
+            raise AdvshapeError(
+                f"no recipe {name!r}{nearest(name, known) or '.'} Shipped recipes: {', '.join(known)}; "
+                "or give the path of a .toml file"
+            )
         text = (resources.files("advshape") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
     return parse_recipe(text, name, overrides)
 
@@ -140,8 +143,9 @@ def _apply(data: dict[str, Any], override: str) -> None:
     target, equals, text = override.partition("=")
     keys = [key.strip() for key in target.split(".")]
     if not equals or not all(keys):
-        raise AdvshapeError(f"--set needs section.key=value, got {override!r}; "
-                            "for example --set trainer.learning_rate=1e-5")  # fmt: skip
+        raise AdvshapeError(
+            f"--set needs section.key=value, got {override!r}; for example --set trainer.learning_rate=1e-5"
+        )
     check_sections(key for key in keys[:1] if key != "name")
     table = data
     for key in keys[:-1]:

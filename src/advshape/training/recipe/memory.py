@@ -47,9 +47,15 @@ class Memory:
 
 
 def estimate(
-    config: Any, counts: tuple[int, int], trainer: Mapping[str, Any], *, dtype: str, processes: int,
-    rollouts: int, prompt: int,
-) -> Memory:  # fmt: skip
+    config: Any,
+    counts: tuple[int, int],
+    trainer: Mapping[str, Any],
+    *,
+    dtype: str,
+    processes: int,
+    rollouts: int,
+    prompt: int,
+) -> Memory:
     """The memory of one process that trains a Llama-like model through TRL.
 
     With Psi parameters, of which t are trained, in s bytes each (``dtype``), and computations in c bytes (2 in bf16):
@@ -89,14 +95,15 @@ def estimate(
     logits = 0 if trainer.get("use_liger_kernel") else 3 * c * config.vocab_size * length
     cache = 0 if trainer.get("use_vllm") else 2 * layers * _heads(config)[1] * c * (prompt + length)
     return Memory(
-        size, trained,
+        size,
+        trained,
         weights=weights / (processes if stage >= 3 else 1),
         gradients=gradients / (processes if stage >= 2 else 1),
         optimizer=optimizer / (processes if stage >= 1 else 1),
         activations=tokens * kept,
         logits=trainer["per_device_train_batch_size"] * logits,
         kv_cache=rollouts / processes * cache,
-    )  # fmt: skip
+    )
 
 
 def block(config: Any, s: int, c: int) -> int:

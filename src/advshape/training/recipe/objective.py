@@ -26,9 +26,9 @@ def resolve_objective(objective: Mapping[str, Any]) -> Schedule | None:
     given = [key for key in ("estimator", "surrogate", "trainer", "stages") if key in objective]
     if len(given) != 1:
         raise AdvshapeError(
-            f"[objective] needs exactly one of estimator = \"pass_at_k\", surrogate = \"PassAtK\", stages or "
-            f"trainer = \"stock\"; got {', '.join(given) or 'none'}"
-        )  # fmt: skip
+            f'[objective] needs exactly one of estimator = "pass_at_k", surrogate = "PassAtK", stages or '
+            f'trainer = "stock"; got {", ".join(given) or "none"}'
+        )
     if given == ["trainer"]:
         check_keys("objective", objective, STOCK_KEYS)
         if objective["trainer"] != "stock":
@@ -173,8 +173,15 @@ def read_visits(objective: Mapping[str, Any], sampling: Mapping[str, Any], sched
     past = _options("[objective] history", objective.get("history", False), HISTORY_KEYS)
     draw = _options("[sampling] prioritized", sampling.get("prioritized", False), ("floor", "within"))
     weigh = _options("[sampling] weight", sampling.get("weight", False), ("floor",))
-    used = [name for name, value in (("[objective] history", past), ("[sampling] prioritized", draw),
-                                     ("[sampling] weight", weigh)) if value is not None]  # fmt: skip
+    used = [
+        name
+        for name, value in (
+            ("[objective] history", past),
+            ("[sampling] prioritized", draw),
+            ("[sampling] weight", weigh),
+        )
+        if value is not None
+    ]
     if schedule is not None and schedule.looks_back:
         used.append("[objective] hard")
     if draw is not None and weigh is not None:

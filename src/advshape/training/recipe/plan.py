@@ -136,8 +136,9 @@ def check_trainer(trainer: Mapping[str, Any]) -> dict[str, Any]:
         fields.get(key, SourceField("bool")).check(f"[trainer] {key}", value)
     loss = trainer["loss_type"]
     if loss not in KEPT_SHARE:
-        raise AdvshapeError(f"[trainer] loss_type = {loss!r}{nearest(str(loss), KEPT_SHARE)}; "
-                            f"allowed: {', '.join(KEPT_SHARE)}")  # fmt: skip
+        raise AdvshapeError(
+            f"[trainer] loss_type = {loss!r}{nearest(str(loss), KEPT_SHARE)}; allowed: {', '.join(KEPT_SHARE)}"
+        )
     check_trackers(trainer.get("report_to", "none"))
     needed = ("num_generations", "per_device_train_batch_size", "gradient_accumulation_steps")
     values = {key: trainer.get(key, fields[key].default) for key in needed}

@@ -46,8 +46,10 @@ def obstacles(trainer: Mapping[str, Any], processes: int) -> tuple[str, ...]:
         if trainer.get(key) and util.find_spec(package) is None
     ]
     if trainer.get("fsdp") and processes == 1:
-        found.append("[trainer] fsdp shards over several processes, and this is one: start it with "
-                     "torchrun --nproc_per_node N -m advshape train ...")  # fmt: skip
+        found.append(
+            "[trainer] fsdp shards over several processes, and this is one: start it with "
+            "torchrun --nproc_per_node N -m advshape train ..."
+        )
     return tuple(found)
 
 

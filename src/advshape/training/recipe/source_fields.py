@@ -1,6 +1,6 @@
 """The fields of a dataclass, read from its source: TRL takes seconds to import, a mistyped key should not.
 
-Base classes are followed through the modules that they are imported from. ``tests/training/test_training_plan.py`` compares the
+Base classes are followed through the modules that they are imported from. ``test_training_plan.py`` compares the
 fields and defaults with those of the classes themselves.
 """
 
@@ -73,8 +73,11 @@ def source_fields(module: str, name: str) -> Mapping[str, SourceField]:
     for base in found.bases:
         fields |= source_fields(module, ast.unparse(base))
     if any("dataclass" in ast.unparse(decorator) for decorator in found.decorator_list):
-        fields |= {line.target.id: _field(line) for line in found.body  # type: ignore[union-attr]
-                   if isinstance(line, ast.AnnAssign) and not _outside(line)}  # fmt: skip
+        fields |= {
+            line.target.id: _field(line)
+            for line in found.body  # type: ignore[union-attr]
+            if isinstance(line, ast.AnnAssign) and not _outside(line)
+        }
     return MappingProxyType(fields)
 
 

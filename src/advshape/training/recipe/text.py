@@ -27,9 +27,14 @@ def budget(plan: Plan) -> list[str]:
         rollouts = plan.prompts_per_batch * plan.config["num_generations"]
         counts = count_parameters(config, lora_config(plan.recipe.model.get("lora")))
         memory = estimate(
-            config, counts, plan.config, dtype=plan.recipe.model.get("dtype", "float32"), processes=plan.processes,
-            rollouts=rollouts, prompt=longest,
-        )  # fmt: skip
+            config,
+            counts,
+            plan.config,
+            dtype=plan.recipe.model.get("dtype", "float32"),
+            processes=plan.processes,
+            rollouts=rollouts,
+            prompt=longest,
+        )
     except (AttributeError, OSError, ValueError) as error:
         return [f"memory     not computed: {type(error).__name__}: {str(error).splitlines()[0][:200]}"]
     length = plan.config.get("max_completion_length", 256)
@@ -52,9 +57,11 @@ def longest_prompt(problems: Sequence[Problem], tokenizer: Any) -> tuple[int, st
     lengths = []
     for problem in problems:
         chat = not isinstance(problem.prompt, str) and tokenizer.chat_template
-        text = problem.prompt if not chat else tokenizer.apply_chat_template(
-            list(problem.prompt), tokenize=False, add_generation_prompt=True
-        )  # fmt: skip
+        text = (
+            problem.prompt
+            if not chat
+            else tokenizer.apply_chat_template(list(problem.prompt), tokenize=False, add_generation_prompt=True)
+        )
         text = text if isinstance(text, str) else "".join(message["content"] for message in text)
         lengths.append(len(tokenizer(text)["input_ids"]))
     return max(lengths), ""

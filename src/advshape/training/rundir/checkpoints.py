@@ -70,8 +70,10 @@ def choose(directory: RunDirectory, recipe: Recipe) -> tuple[tuple[Path, int] | 
             told.append(f"going on from {path.name}")
         return (path, step), tuple(told)
     if found:
-        raise AdvshapeError(f"no checkpoint in {directory.checkpoints} is whole ({'; '.join(told)}); "
-                            "start the run anew with --overwrite")  # fmt: skip
+        raise AdvshapeError(
+            f"no checkpoint in {directory.checkpoints} is whole ({'; '.join(told)}); "
+            "start the run anew with --overwrite"
+        )
     return None, ()
 
 

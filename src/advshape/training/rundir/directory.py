@@ -16,8 +16,18 @@ from typing import Any
 
 from advshape.errors import AdvshapeError
 
-PARTS = ("recipe.toml", "metrics.jsonl", "rollouts.jsonl", "summary.json", "report.html",
-         "evaluation", "checkpoints", "model", "adapter", "trackers")  # fmt: skip
+PARTS = (
+    "recipe.toml",
+    "metrics.jsonl",
+    "rollouts.jsonl",
+    "summary.json",
+    "report.html",
+    "evaluation",
+    "checkpoints",
+    "model",
+    "adapter",
+    "trackers",
+)
 
 REPLACED = "being replaced"  # the status of an old run from ``--overwrite`` until the new one is there
 

@@ -30,8 +30,11 @@ def read(context: Context) -> Iterator[Row]:
         if context.repeats(raw, place):
             continue
         if context.verdict not in line and "completion" in line:
-            found = f"{results.name} beside it has them" if results.exists() else (
-                f"`evaluate_functional_correctness {path.name}` writes them to {results.name}")  # fmt: skip
+            found = (
+                f"{results.name} beside it has them"
+                if results.exists()
+                else (f"`evaluate_functional_correctness {path.name}` writes them to {results.name}")
+            )
             context.fail(f"missing: these are samples without verdicts; {found}", place, context.verdict)
         prompt = context.text(line, options.prompt_column or "task_id", place)
         reward = context.reward(line, context.verdict, place)

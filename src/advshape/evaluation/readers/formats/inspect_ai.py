@@ -115,8 +115,9 @@ def _score(context: Context, sample: Mapping[str, Any], place: str) -> float | N
     chosen = context.options.correct_column
     if chosen is None:
         if len(values) != 1:
-            context.fail(f"this sample has the scores {listed(values)}; choose one with --correct-column", place,
-                         "scores")  # fmt: skip
+            context.fail(
+                f"this sample has the scores {listed(values)}; choose one with --correct-column", place, "scores"
+            )
         (chosen,) = values
     context.verdict = chosen
     value = context.need(values, chosen, place)

@@ -48,8 +48,10 @@ def read(context: Context) -> Iterator[Record]:
             continue
         yield Row(place, prompt, value, settings, answer=context.answer(line, place, "filtered_resps"))
         if responses > 1:
-            context.note(f"the log has {responses} responses to a document and {metric} judges one of them; the "
-                         "others count as not judged")  # fmt: skip
+            context.note(
+                f"the log has {responses} responses to a document and {metric} judges one of them; the "
+                "others count as not judged"
+            )
             yield Counted(place, prompt, 0, 0, responses - 1, settings)
 
 
@@ -66,8 +68,9 @@ def _metric(context: Context, line: Mapping[str, Any], place: str) -> str:
         elif powers and len(powers) == len(metrics):
             chosen = f"pass@{powers[0]}"
         else:
-            context.fail(f"this line has the metrics {listed(metrics)}; choose one with --correct-column", place,
-                         "metrics")  # fmt: skip
+            context.fail(
+                f"this line has the metrics {listed(metrics)}; choose one with --correct-column", place, "metrics"
+            )
     context.verdict = chosen
     return chosen
 
@@ -89,8 +92,9 @@ def _invert(context: Context, value: float, n: int, k: int, place: str, metric: 
         context.fail(f"{value:g} is no pass@{k} of {n} responses", place, metric)
     open_ones = len(fits) - 1
     if open_ones:
-        context.note(f"{metric} = 1 leaves open whether all responses are right; those that may be wrong count as not "
-                     "judged")  # fmt: skip
+        context.note(
+            f"{metric} = 1 leaves open whether all responses are right; those that may be wrong count as not judged"
+        )
     return int(fits[0]), n - open_ones
 
 

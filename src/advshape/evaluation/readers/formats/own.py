@@ -48,10 +48,13 @@ def _answer(context: Context, line: Mapping[str, Any], place: str) -> str | None
     """What the verifier took for the final answer, unless another field is named; None where no vote was asked for."""
     options = context.options
     if "maj" in options.measures and options.answer_column is None and "answer" not in line:
-        context.fail("maj@k needs the answer of each rollout, and this one has none: its task singles out no final"
-                     " answer, or the log is from an earlier version; --answer-column completion counts whole"
-                     " completions",
-                     place, "answer")  # fmt: skip
+        context.fail(
+            "maj@k needs the answer of each rollout, and this one has none: its task singles out no final"
+            " answer, or the log is from an earlier version; --answer-column completion counts whole"
+            " completions",
+            place,
+            "answer",
+        )
     return context.answer(line, place, "answer")
 
 

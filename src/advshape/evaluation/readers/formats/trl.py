@@ -113,8 +113,11 @@ class _Groups:
                 time = self._times[step, name] = self._times.get((step, name), 0) + 1
                 current, label = name, name if time == 1 else f"{name} #{time}"
             elif name != current:
-                self._context.fail(f"the prompt changes within a group of {self._size} rows; leave out --group-size",
-                                   f"row {first + at}", "prompt")  # fmt: skip
+                self._context.fail(
+                    f"the prompt changes within a group of {self._size} rows; leave out --group-size",
+                    f"row {first + at}",
+                    "prompt",
+                )
             done += 1
             new[at] = place.setdefault(label, len(place))
         self._state[step] = (done, current, label)

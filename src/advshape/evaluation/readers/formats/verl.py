@@ -38,8 +38,9 @@ def read(context: Context) -> Iterator[Row]:
             key, before, earlier = waiting
             if session is not None and key == f"{prompt} {session} {step}":
                 if output <= before:
-                    context.fail(f"output {output} of a rollout follows output {before}; verl writes them in order",
-                                 place, "uid")  # fmt: skip
+                    context.fail(
+                        f"output {output} of a rollout follows output {before}; verl writes them in order", place, "uid"
+                    )
                 context.skip("earlier output of a rollout (verl judges the last)", earlier.place)
             else:
                 yield earlier

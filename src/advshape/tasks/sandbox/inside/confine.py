@@ -26,24 +26,62 @@ CLONE_THREAD, SEEN_IN_DATA = 0x00010000, {"nr": 0, "arch": 4, "arg0": 16, "arg1"
 LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 
 REFUSED = {  # name: (x86_64, aarch64)
-    "fork": (57, None), "vfork": (58, None),
-    "kill": (62, 129), "tkill": (200, 130), "tgkill": (234, 131),
-    "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240), "pidfd_send_signal": (424, 424),
-    "pidfd_open": (434, 434), "pidfd_getfd": (438, 438),
-    "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272),
-    "process_madvise": (440, 440), "process_mrelease": (448, 448),
-    "shmget": (29, 194), "shmat": (30, 196), "msgget": (68, 186), "semget": (64, 190), "mq_open": (240, 180),
-    "memfd_create": (319, 279), "memfd_secret": (447, 447), "userfaultfd": (323, 282),
-    "io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427),
-    "unshare": (272, 97), "setns": (308, 268), "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41),
-    "chroot": (161, 51), "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430),
-    "fsmount": (432, 432), "mount_setattr": (442, 442),
-    "bpf": (321, 280), "perf_event_open": (298, 241), "add_key": (248, 217), "request_key": (249, 218),
-    "keyctl": (250, 219), "name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265),
-    "setpriority": (141, 140), "ioprio_set": (251, 30), "sched_setparam": (142, 118),
-    "sched_setscheduler": (144, 119), "sched_setaffinity": (203, 122), "sched_setattr": (314, 274),
-    "migrate_pages": (256, 238), "move_pages": (279, 239), "socket": (41, 198), "syslog": (103, 116),
-}  # fmt: skip
+    "fork": (57, None),
+    "vfork": (58, None),
+    "kill": (62, 129),
+    "tkill": (200, 130),
+    "tgkill": (234, 131),
+    "rt_sigqueueinfo": (129, 138),
+    "rt_tgsigqueueinfo": (297, 240),
+    "pidfd_send_signal": (424, 424),
+    "pidfd_open": (434, 434),
+    "pidfd_getfd": (438, 438),
+    "ptrace": (101, 117),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
+    "kcmp": (312, 272),
+    "process_madvise": (440, 440),
+    "process_mrelease": (448, 448),
+    "shmget": (29, 194),
+    "shmat": (30, 196),
+    "msgget": (68, 186),
+    "semget": (64, 190),
+    "mq_open": (240, 180),
+    "memfd_create": (319, 279),
+    "memfd_secret": (447, 447),
+    "userfaultfd": (323, 282),
+    "io_uring_setup": (425, 425),
+    "io_uring_enter": (426, 426),
+    "io_uring_register": (427, 427),
+    "unshare": (272, 97),
+    "setns": (308, 268),
+    "mount": (165, 40),
+    "umount2": (166, 39),
+    "pivot_root": (155, 41),
+    "chroot": (161, 51),
+    "open_tree": (428, 428),
+    "move_mount": (429, 429),
+    "fsopen": (430, 430),
+    "fsmount": (432, 432),
+    "mount_setattr": (442, 442),
+    "bpf": (321, 280),
+    "perf_event_open": (298, 241),
+    "add_key": (248, 217),
+    "request_key": (249, 218),
+    "keyctl": (250, 219),
+    "name_to_handle_at": (303, 264),
+    "open_by_handle_at": (304, 265),
+    "setpriority": (141, 140),
+    "ioprio_set": (251, 30),
+    "sched_setparam": (142, 118),
+    "sched_setscheduler": (144, 119),
+    "sched_setaffinity": (203, 122),
+    "sched_setattr": (314, 274),
+    "migrate_pages": (256, 238),
+    "move_pages": (279, 239),
+    "socket": (41, 198),
+    "syslog": (103, 116),
+}
 ARCHITECTURES = {  # uname -m: (AUDIT_ARCH, column above, clone, clone3, prlimit64, fcntl, ioctl)
     "x86_64": (0xC000003E, 0, 56, 435, 302, 72, 16),
     "aarch64": (0xC00000B7, 1, 220, 435, 261, 25, 29),
@@ -118,9 +156,16 @@ def filter_program(machine: str) -> bytes:
     arch, column, clone, clone3, prlimit, fcntl, ioctl = ARCHITECTURES[machine]
     refuse, missing = step(RETURN, REFUSE | EPERM), step(RETURN, REFUSE | ENOSYS)
     code = [load("arch"), step(EQUAL, arch, 1, 0), step(RETURN, KILL), load("nr")]
-    code += [step(AT_LEAST, NEWEST, 0, 1), missing] if column else [
-        step(AT_LEAST, X32, 0, 1), step(RETURN, KILL), step(AT_LEAST, NEWEST, 0, 1), missing,
-    ]  # fmt: skip
+    code += (
+        [step(AT_LEAST, NEWEST, 0, 1), missing]
+        if column
+        else [
+            step(AT_LEAST, X32, 0, 1),
+            step(RETURN, KILL),
+            step(AT_LEAST, NEWEST, 0, 1),
+            missing,
+        ]
+    )
     code += [step(EQUAL, clone3, 0, 1), missing]  # its flags are out of sight: the C library then uses clone
     for numbers in REFUSED.values():
         if (number := numbers[column]) is not None:

@@ -159,9 +159,12 @@ class Program:
         self.descriptor = ours.detach()
         self.process = subprocess.Popen(
             [*INTERPRETER, "-c", BOOTSTRAP, str(theirs.fileno())],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()], preexec_fn=lambda: confine(limits),
-        )  # fmt: skip
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            preexec_fn=lambda: confine(limits),
+        )
         theirs.close()
         if receive(self.descriptor) != "ready":  # before the program's first line: its time begins here
             raise RuntimeError("the interpreter of the program does not start")
