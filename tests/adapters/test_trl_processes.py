@@ -18,7 +18,7 @@ import pytest
 import torch
 
 pytest.importorskip("trl")
-sys.path.append(str(Path(__file__).parents[1]))
+sys.path.append(str(Path(__file__).parent))
 from test_trl_adapter import LETTERS, model, trainer, weights
 
 import advshape as adv

@@ -75,8 +75,8 @@ def source_fields(module: str, name: str) -> Mapping[str, SourceField]:
     if any("dataclass" in ast.unparse(decorator) for decorator in found.decorator_list):
         fields |= {
             line.target.id: _field(line)
-            for line in found.body  # type: ignore[union-attr]
-            if isinstance(line, ast.AnnAssign) and not _outside(line)
+            for line in found.body
+            if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and not _outside(line)
         }
     return MappingProxyType(fields)
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 pytest.importorskip("trl")
-sys.path.append(str(Path(__file__).parents[1]))
+sys.path.append(str(Path(__file__).parent))
 from test_trl_adapter import model, trainer, weights
 from test_trl_processes import batch_metrics, judged, recorded
 
