@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata, util
@@ -71,7 +72,13 @@ class PreparedRun:
         is written, ``AdvshapeError`` where this machine lacks a package that the recipe needs.
         """
         self.plan.check_here()
+        with self.directory.locked() if is_main_process() else nullcontext():
+            return self._execute(progress)
+
+    def _execute(self, progress: bool) -> RunResult:
         directory, checkpoint = self.directory, self.checkpoint
+        if self.resumed and is_main_process():
+            directory.check_resumable()  # another process may have finished it before this one held the lock
         finished = self.resumed and bool(directory.summary().get("training", {}).get("finished"))
         if is_main_process():
             if not self.resumed:

@@ -15,9 +15,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 from advshape.errors import AdvshapeError
+from advshape.evaluation.logs.lock import lock_file
 
 __all__ = [
     "Key",
@@ -233,7 +234,7 @@ class RolloutLog:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self.path.open("ab")
         try:
-            _lock(self._file, self.path)
+            lock_file(self._file, self.path)
             self.repaired = _cut_half_line(self.path)
             self.keys = KeySet()
             for rollout in self.read():
@@ -279,19 +280,6 @@ class RolloutLog:
         # ensure_ascii also escapes lone surrogates and U+2028, which break lines or encodings elsewhere.
         self._file.write(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
         self._file.flush()
-
-
-def _lock(file: IO[bytes], path: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # no advisory locks on this platform
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise AdvshapeError(
-            f"{path} is being written by another process; wait for it or choose another folder"
-        ) from error
 
 
 def _cut_half_line(path: Path) -> int:

@@ -11,10 +11,12 @@ import math
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from advshape.errors import AdvshapeError
+from advshape.evaluation.logs.lock import lock_file
 
 PARTS = (
     "recipe.toml",
@@ -46,6 +48,7 @@ class RunDirectory:
         self.adapter = self.path / "adapter"
         self.trackers = self.path / "trackers"
         self.report = self.path / "report.html"
+        self.lock = self.path / ".lock"
 
     def check_free(self, overwrite: bool = False) -> None:
         """Raise unless the directory is absent or empty, or is a run that may be overwritten."""
@@ -54,7 +57,7 @@ class RunDirectory:
         if not self.path.is_dir():
             raise AdvshapeError(f"{str(self.path)!r} is a file; choose another run directory with --out")
         entries = [entry.name for entry in self.path.iterdir()]
-        if set(entries) <= {_beside(self.recipe).name}:  # killed before there was a run
+        if set(entries) <= {_beside(self.recipe).name, self.lock.name}:  # killed before there was a run
             return
         if "recipe.toml" not in entries:
             raise AdvshapeError(
@@ -82,18 +85,32 @@ class RunDirectory:
                 "again with --overwrite"
             )
 
-    def create(self, recipe_toml: str, overwrite: bool = False) -> None:
-        """Make the directory and write the resolved recipe; with ``overwrite`` an old run's parts go first.
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep every other process from writing this run; its end, or its death, releases it.
 
-        The recipe appears last, and whole: a directory that has one holds a run which can be resumed.
+        Raises `AdvshapeError` where another process writes the run.
         """
-        self.check_free(overwrite)
+        self._make()
+        with self.lock.open("ab") as file:
+            lock_file(file, self.lock, f"the run in {str(self.path)!r}")
+            yield
+
+    def _make(self) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise AdvshapeError(
                 f"the run directory {str(self.path)!r} cannot be made ({error.strerror}); choose another with --out"
             ) from None
+
+    def create(self, recipe_toml: str, overwrite: bool = False) -> None:
+        """Make the directory and write the resolved recipe; with ``overwrite`` an old run's parts go first.
+
+        The recipe appears last, and whole: a directory that has one holds a run which can be resumed.
+        """
+        self.check_free(overwrite)
+        self._make()
         summary = self.path / "summary.json"
         if self.recipe.exists():
             replace_text(summary, json.dumps({"status": REPLACED}))

@@ -109,7 +109,9 @@ class ExactResume:
             (partial / name / RECIPE).write_text(self.recipe_toml, encoding="utf-8")
             seal(partial / name)
             _publish(partial / name, place / name)
-            rotate_checkpoints(output_dir=str(place), save_total_limit=self.args.save_total_limit, use_mtime=True)
+            rotate_checkpoints(
+                output_dir=str(place), save_total_limit=self.args.save_total_limit
+            )  # by step: a clock can be set back
         self.accelerator.wait_for_everyone()
 
 
