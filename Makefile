@@ -12,7 +12,7 @@ else
 TORCH_BACKEND := --torch-backend=auto
 endif
 
-.PHONY: setup demo test test-long test-adapters test-newest bench bench-adapters lint clean
+.PHONY: setup demo test test-long test-adapters test-newest bench bench-adapters lint house clean
 
 setup: $(VENV)/.installed
 
@@ -64,6 +64,10 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The picture of the package and the lists of who imports whom, from the code.
+house: setup
+	$(BIN)/python scripts/draw_house.py
 
 clean:
 	rm -rf $(VENV) .venv-* dist build runs

@@ -1,4 +1,4 @@
-"""The one root of every error that advshape raises on purpose, and how a near miss is suggested."""
+"""What went wrong, and what was meant? The root of every error raised on purpose, and the nearest known word."""
 
 from __future__ import annotations
 

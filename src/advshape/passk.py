@@ -1,4 +1,4 @@
-"""pass@k, pass^k, max@k and maj@k: what k attempts at a prompt achieve, estimated from n >= k rollouts.
+"""What do k attempts at a prompt achieve? pass@k, pass^k, max@k and maj@k, estimated from n >= k rollouts.
 
 All are exact averages over the subsets of k of the n rollouts, and so unbiased for k independent rollouts:
 pass@k for 1 - (1 - rho)^k, pass^k for rho^k at success probability rho.

@@ -1,7 +1,8 @@
-"""What is it called in the literature? name -> estimator, with its surrogate, paper, kind and smallest n.
+"""What is it called, and how does it compare? name -> estimator, with its objective and paper.
 
-Each entry is one function of its parameters that returns an AdvantageEstimator; its signature is the documentation of
-the parameters and their defaults. `estimator` is the only resolver: recipes, commands and adapters all use it.
+Start at `policy_gradient`. Each entry is one function of its parameters that returns an AdvantageEstimator; its
+signature documents the parameters and their defaults. `estimator` is the only resolver: recipes, commands and adapters
+all use it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What does the command `advshape` do? One file per command; nothing is computed here."""
+"""What does the command `advshape` do? One file per command; nothing is computed here.
+
+Start at `entry`.
+"""
 
 from advshape.cli.entry import main
 

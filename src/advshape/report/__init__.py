@@ -1,6 +1,6 @@
-"""Runs and comparisons as pictures and as one self-contained HTML page.
+"""What does a run or a comparison look like? Pictures, and one self-contained HTML page.
 
-The writers are imported on first use: they need jinja2 and plotly, which the mathematics does not.
+Start at `pages.run`. The writers are imported on first use: they need jinja2 and plotly, which the core does not.
 """
 
 from __future__ import annotations

@@ -1,1 +1,4 @@
-"""Rewards in, advantages out: numpy and torch, ragged groups, rollouts not judged, real-valued rewards."""
+"""How do rewards become advantages? For numpy and torch, ragged groups, and rollouts that were not judged.
+
+Start at `advantages`. `layer_cake` takes real-valued rewards, `real` says which rule may take them.
+"""

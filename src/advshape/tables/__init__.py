@@ -1,1 +1,5 @@
-"""What is an estimator at group size n? The advantage table, priors, and from a surrogate to its table."""
+"""What is an estimator at group size n? The advantage table, and the ways from an objective to it.
+
+Start at `table`: the table and what it maximizes with n rollouts. `forward` builds tables from
+objectives, `prior` holds what is believed of success rates.
+"""

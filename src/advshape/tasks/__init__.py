@@ -1,4 +1,6 @@
-"""Problems and verifiers: Countdown, reasoning-gym, maths, code, and your own ``module:function``.
+"""Which problems, and who judges the answers? Tasks by name, or your own `module:function`.
+
+Start at `protocol`: what a task is.
 
 >>> from advshape.tasks import load_task
 >>> load_task("countdown").problems("train", 2, seed=1)[0].prompt

@@ -1,1 +1,4 @@
-"""Recipe (TOML) → TRL run with our advantages → run directory.  See ``recipe``, ``plan`` and ``run``."""
+"""How does a recipe become a trained model? Recipe (TOML) -> TRL run -> run directory.
+
+Start at `run`, readable top to bottom. `recipe` checks first, `rundir` writes and resumes, `monitor` watches.
+"""

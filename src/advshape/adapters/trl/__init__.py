@@ -1,4 +1,7 @@
-"""Our advantages inside TRL. Names load on first use, so that options can be read where TRL is not installed."""
+"""How do our advantages get into TRL? Names load on first use, so that options can be read without TRL.
+
+Start at `trainer`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Our advantages inside verl: verl loads `plugin`; `options` can be read where verl is not installed."""
+"""How do our advantages get into verl? verl loads `plugin`; `options` can be read where verl is not installed.
+
+Start at `plugin`.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,4 @@
-"""Rollout logs and JSON Lines: what was sampled and judged, read and written line by line."""
+"""What was sampled and judged? Rollout logs as JSON Lines, written and read line by line.
+
+Start at `rollout_log`.
+"""

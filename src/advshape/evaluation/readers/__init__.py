@@ -1,4 +1,6 @@
-"""Logs that other tools wrote, read into counts by prompt; see docs/logs.md.
+"""What did other tools log? Their files, read into counts by prompt; see docs/logs.md.
+
+Start at `registry`; `base` says what a reader is, `formats` holds one file per tool.
 
 >>> from advshape.evaluation.readers import READERS
 >>> sorted(READERS)

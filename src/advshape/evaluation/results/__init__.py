@@ -1,1 +1,4 @@
-"""Runs and logs as results: pass@k curves, comparisons, differences."""
+"""What do runs say, alone and against each other? Curves, comparisons, differences.
+
+Start at `runs`.
+"""

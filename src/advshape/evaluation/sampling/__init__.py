@@ -1,1 +1,4 @@
-"""Sample rollouts from a model or a server, verify them, write a rollout log."""
+"""What does a model answer? Rollouts from a local model or a server, judged and written to a log.
+
+Start at `evaluate`.
+"""

@@ -1,1 +1,4 @@
-"""Statistics of pass@k: curves, intervals, tests, extrapolation, power."""
+"""What do counts say, and how surely? Curves, intervals, tests, extrapolation, power.
+
+Start at `curves`.
+"""

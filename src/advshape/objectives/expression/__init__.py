@@ -1,7 +1,8 @@
 """How do I type my own F? `parse("1-(1-rho)**8 + 0.1*entropy(rho)")` is a surrogate; nothing typed is ever executed.
 
-Where the formula is a polynomial its arithmetic is exact, so that `unbiased` works for it; derivatives are symbolic;
-at an end where the formula cannot be evaluated the limit is taken, and infinite ends are said (`findings`).
+Start at `syntax`. Where the formula is a polynomial, its arithmetic is exact, so that `unbiased` works for it;
+derivatives are symbolic; at an end where the formula cannot be evaluated the limit is taken, and infinite ends are
+reported (`findings`).
 """
 
 from __future__ import annotations

@@ -1,1 +1,4 @@
-"""Plotly specifications of the charts on a page."""
+"""What does a page draw? Its charts, as Plotly specifications.
+
+Start at `evaluation`.
+"""

@@ -1,1 +1,4 @@
-"""What stands in a report, read from a run or from logs, bounded and cleaned."""
+"""What stands in a report? Read from runs and logs, bounded and cleaned; nothing here knows HTML.
+
+Start at `run`.
+"""

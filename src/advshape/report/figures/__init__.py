@@ -1,1 +1,4 @@
-"""Figures as files: PNG, SVG and PDF."""
+"""What goes into a paper? Figures as files: PNG, SVG and PDF.
+
+Start at `curves`.
+"""

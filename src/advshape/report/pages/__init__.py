@@ -1,1 +1,4 @@
-"""Self-contained HTML pages: a run, a comparison, a derivation."""
+"""What does the reader open? One self-contained HTML file: a run, a comparison, a derivation.
+
+Start at `run`.
+"""

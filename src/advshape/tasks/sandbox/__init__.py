@@ -1,1 +1,4 @@
-"""Run programs of a model and judge them, apart from everything else on the machine."""
+"""How is a model's program run without harm? Judged apart from everything else on the machine.
+
+Start at `host`. What runs inside is in `inside`.
+"""

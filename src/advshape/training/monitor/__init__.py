@@ -1,1 +1,4 @@
-"""See a run while it trains: progress, warnings, watch."""
+"""How is the run doing? Progress, warning signs, and `advshape watch`.
+
+Start at `watch`.
+"""

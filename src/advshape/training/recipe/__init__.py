@@ -1,1 +1,4 @@
-"""Read a recipe, check it in one pass, resolve it to a plan."""
+"""What is to be trained? A TOML file, read, checked and resolved to a plan; nothing heavy is loaded.
+
+Start at `plan`.
+"""

@@ -1,1 +1,4 @@
-"""The run directory: written as the run goes, cut back and gone on with on resume."""
+"""What does a run leave behind, and how does it go on? Written as the run goes, cut back on resume.
+
+Start at `directory`.
+"""

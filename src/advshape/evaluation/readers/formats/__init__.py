@@ -1,1 +1,4 @@
-"""Logs of other tools: one file per format, recognized from its content."""
+"""What does each tool write? One file per format, recognized from its content.
+
+Start at `own`, the log of this package.
+"""

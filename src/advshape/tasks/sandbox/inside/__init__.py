@@ -1,5 +1,5 @@
-"""The part of the sandbox that runs inside it: standard library only, mounted read-only, never imported outside.
+"""What runs inside the sandbox? Standard library only, mounted read-only, never imported outside.
 
-``harness`` holds the tests and says the verdict.  The program under test runs in a fresh interpreter of its own
-(``candidate``), confined once more (``confine``), and the two speak in ``messages``.
+Start at `harness`: it holds the tests and gives the verdict. The program under test runs in a fresh interpreter
+(`candidate`), confined once more (`confine`), and the two speak in `messages`.
 """
