@@ -12,9 +12,7 @@ from house import MODULES, OWNERS, ROOT
 
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 FILE = re.compile(r"(?<![\w/.-])((?:src|tests|scripts|bench|docs)/[\w./*-]*[\w*/])")
-NAME = re.compile(
-    r"(?<![\w./+-])advshape(?:\.[A-Za-z_]\w*)+(?!\w*[/\\])(?<!\.yaml)(?<!\.toml)"
-)  # advshape.yaml is a file
+NAME = re.compile(r"(?<![\w./+-])advshape(?:\.[A-Za-z_]\w*)+(?!\w*[/\\])")
 
 
 def missing_files(text):
@@ -24,7 +22,7 @@ def missing_files(text):
 
 def missing_names(text):
     """Dotted names that are neither a module of the package nor a name in one."""
-    return [name for name in NAME.findall(text) if not name.endswith((".toml", ".yaml")) and not exists(name)]
+    return [n for n in NAME.findall(text) if not n.endswith((".toml", ".yaml")) and not exists(n)]
 
 
 def exists(name):
