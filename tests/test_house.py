@@ -256,7 +256,7 @@ def test_no_private_name_crosses_a_wall():
 @pytest.mark.parametrize(
     "source",
     [
-        "from advshape.probe.reversal import _secret, reverse",
+        "from advshape.probe import _secret, reverse",
         "from advshape.probe import reversal\nreversal._secret",
         "import advshape.probe.reversal as r\nr._secret",
         "import advshape\nadvshape._secret",

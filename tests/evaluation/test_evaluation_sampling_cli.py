@@ -29,7 +29,7 @@ FORKS = textwrap.dedent("""
     import torch
     import advshape.evaluation.sampling.evaluate, advshape.tasks.countdown, advshape.training.recipe.plan
     from advshape.cli import main
-    from advshape.training.recipe.model import find_model, load_model
+    from advshape.evaluation.sampling.models import find_model, load_model
 
     torch.set_num_threads(1)
     load_model(find_model("countdown"))
