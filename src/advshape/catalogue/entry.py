@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,10 +14,66 @@ from advshape.tables.table import AdvantageEstimator, AdvantageTable
 
 Formula = Callable[[FloatArray, int], FloatArray | float]
 
-__all__ = ["NEGLIGIBLE", "by_counts", "by_rate", "fail_ratio", "number", "whole"]
+__all__ = ["GUARDS", "NEGLIGIBLE", "Divisor", "by_counts", "by_rate", "fail_ratio", "label", "number", "whole"]
 
 NEGLIGIBLE = 1e-3
 """Largest epsilon in a denominator that a surrogate may leave out: F' is then off by epsilon / std or epsilon / rho."""
+
+GUARDS = ("add", "max", "variance")
+
+
+@dataclass(frozen=True)
+class Divisor:
+    """What trainers divide by: a standard deviation with `ddof`, kept away from 0 by `epsilon`.
+
+    ddof: None where the rule has none; guard: "add" is std + epsilon, "max" is max(std, epsilon), "variance" is
+    sqrt(std^2 + epsilon).
+
+    >>> Divisor(ddof=1, epsilon=0.1)(np.array([0.5]), 2).round(4)
+    array([0.8071])
+    """
+
+    ddof: int | None = 0
+    epsilon: float = 0.0
+    guard: str = "add"
+
+    @classmethod
+    def of(cls, name: str, ddof: int | None, epsilon: float, guard: str) -> Divisor:
+        """Checked; raises AdvshapeError with the entry's name."""
+        if ddof not in (None, 0, 1) or isinstance(ddof, bool):
+            raise AdvshapeError(f"{name} needs ddof = 0 or 1 (Bessel's correction, as in torch.std), got {ddof!r}")
+        if guard not in GUARDS:
+            allowed = "add (std + epsilon), max (max(std, epsilon)) or variance (sqrt(std^2 + epsilon))"
+            raise AdvshapeError(f"{name} needs guard = {allowed}, got {guard!r}")
+        return cls(ddof, number(name, "epsilon", epsilon, 0.0), guard)
+
+    def __call__(self, std: FloatArray, n: int) -> FloatArray:
+        """Of the deviation `std` of n numbers, taken with ddof = 0."""
+        std = std * np.sqrt(n / (n - (self.ddof or 0)))
+        if self.guard == "max":
+            return np.maximum(std, self.epsilon)
+        return np.sqrt(std**2 + self.epsilon) if self.guard == "variance" else std + self.epsilon
+
+    def limit(self, surrogate: Surrogate) -> Surrogate | None:
+        """The surrogate as n grows: that without epsilon; None where epsilon is too large to be left out."""
+        return surrogate if self.epsilon <= NEGLIGIBLE else None
+
+    @property
+    def shown(self) -> dict[str, float | str]:
+        """The parameters that a name has to show."""
+        ddof = {} if self.ddof is None or self.ddof == self.epsilon == 0 else {"ddof": self.ddof}
+        epsilon = {"epsilon": self.epsilon} if self.epsilon else {}
+        return ddof | epsilon | ({"guard": self.guard} if self.epsilon and self.guard != "add" else {})
+
+
+def label(name: str, **parameters: float | str) -> str:
+    """How an entry with these parameters is called: a spec for `estimator`.
+
+    >>> label("grpo", ddof=1, epsilon=1e-4)
+    'grpo(ddof=1, epsilon=0.0001)'
+    """
+    shown = ", ".join(f"{key}={v if isinstance(v, str) else format(v, '.12g')}" for key, v in parameters.items())
+    return f"{name}({shown})" if shown else name
 
 
 def by_counts(
@@ -53,12 +110,18 @@ def by_rate(
     reference: str,
     use: str,
     avoid: str,
+    divisor: Divisor | None = None,
+    deviation: Callable[[FloatArray], FloatArray] = lambda rho: np.sqrt(rho * (1 - rho)),
 ) -> AdvantageEstimator:
-    """An entry given as A+(rho_hat), A-(rho_hat) in mixed groups; silent where c = 0 or c = n."""
+    """An entry given as A+(rho_hat), A-(rho_hat) in mixed groups; silent where c = 0 or c = n.
+
+    divisor: divides both by the guarded `deviation`, that of the 0/1 rewards if nothing else is said.
+    """
 
     def build(n: int) -> AdvantageTable:
         rho = np.arange(1, n) / n
-        return AdvantageTable(np.r_[0.0, positive(rho) + 0 * rho, 0.0], np.r_[0.0, negative(rho) + 0 * rho, 0.0])
+        under = divisor(deviation(rho), n) if divisor else np.ones_like(rho)
+        return AdvantageTable(np.r_[0.0, positive(rho) / under, 0.0], np.r_[0.0, negative(rho) / under, 0.0])
 
     return AdvantageEstimator(name, surrogate, build, smallest_n, reference, use, avoid)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from advshape.bernstein import FloatArray, choose_ratio, log_choose
-from advshape.catalogue.entry import by_counts, by_rate, fail_ratio, whole
+from advshape.catalogue.entry import Divisor, by_counts, by_rate, fail_ratio, label, whole
 from advshape.objectives.literature import GRPOJoint, GRPOTimesPassAtK, MajorityOfK
 from advshape.objectives.surrogate import AllOfK, PassAtK
 from advshape.passk import pass_at_k as estimated_pass_at_k
@@ -154,31 +154,45 @@ def leave_one_out_max() -> AdvantageEstimator:
     )
 
 
-def grpo_k(k: int) -> AdvantageEstimator:
-    """GRPO_K, divided by s = sqrt(rho (1-rho)): A+ = k (1-rho)^k / s, A- = -k (1-rho)^(k-1) rho / s."""
-    k = whole("grpo_k", "k", k)
+def grpo_k(k: int, ddof: int = 0, epsilon: float = 0.0, guard: str = "add") -> AdvantageEstimator:
+    """GRPO_K, divided by s = sqrt(rho (1-rho)): A+ = k (1-rho)^k / s, A- = -k (1-rho)^(k-1) rho / s.
+
+    ddof, epsilon, guard: of s, as in `grpo`.
+    """
+    k, divisor = whole("grpo_k", "k", k), Divisor.of("grpo_k", ddof, epsilon, guard)
     return by_rate(
-        f"grpo_k(k={k})",
-        GRPOTimesPassAtK(k),
-        lambda rho: k * (1 - rho) ** k / np.sqrt(rho * (1 - rho)),
-        lambda rho: -k * (1 - rho) ** (k - 1) * rho / np.sqrt(rho * (1 - rho)),
+        label("grpo_k", k=k, **divisor.shown),
+        divisor.limit(GRPOTimesPassAtK(k)),
+        lambda rho: k * (1 - rho) ** k,
+        lambda rho: -k * (1 - rho) ** (k - 1) * rho,
+        divisor=divisor,
         reference=f"{_PAPER} (the reading with the pass@1 deviation; see grpo_k_joint)",
         use="as pass@k with GRPO's normaliser",
         avoid="when an unbiased pass@k gradient is wanted",
     )
 
 
-def grpo_k_joint(k: int) -> AdvantageEstimator:
-    """GRPO_K, divided by s_k = sqrt(rho_k (1 - rho_k)), rho_k = 1 - (1-rho)^k; surrogate 2 arcsin sqrt(rho_k)."""
-    k = whole("grpo_k_joint", "k", k)
+def grpo_k_joint(k: int, epsilon: float = 0.0, guard: str = "add") -> AdvantageEstimator:
+    """GRPO_K, divided by s_k = sqrt(rho_k (1 - rho_k)), rho_k = 1 - (1-rho)^k; surrogate 2 arcsin sqrt(rho_k).
+
+    epsilon, guard: of s_k, as in `grpo`.
+    """
+    k, divisor = whole("grpo_k_joint", "k", k), Divisor.of("grpo_k_joint", None, epsilon, guard)
+
+    def odds(rho: FloatArray) -> FloatArray:
+        """sqrt(rho_k / (1 - rho_k)): s_k / (1-rho)^k, which does not underflow to 0/0."""
+        with np.errstate(over="ignore"):
+            return np.sqrt(np.expm1(-k * np.log1p(-rho)))
 
     def right(rho: FloatArray) -> FloatArray:
-        """k (1-rho)^k / s_k = k sqrt((1-rho)^k / rho_k), which does not underflow to 0/0."""
-        return k * (1 - rho) ** (k / 2) / np.sqrt(-np.expm1(k * np.log1p(-rho)))
+        if divisor.epsilon == 0:
+            return k / odds(rho)
+        left = (1 - rho) ** k
+        return k * left / divisor(np.sqrt(-np.expm1(k * np.log1p(-rho)) * left), 1)
 
     return by_rate(
-        f"grpo_k_joint(k={k})",
-        GRPOJoint(k),
+        label("grpo_k_joint", k=k, **divisor.shown),
+        divisor.limit(GRPOJoint(k)),
         right,
         lambda rho: -right(rho) * rho / (1 - rho),
         reference=f"{_PAPER} (the reading with the pass@k deviation; see grpo_k)",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from advshape.catalogue.entry import NEGLIGIBLE, by_counts, number, whole
+from advshape.bernstein import FloatArray
+from advshape.catalogue.entry import NEGLIGIBLE, Divisor, by_counts, by_rate, label, number, whole
 from advshape.objectives.surrogate import GRPO, Identity, LogLikelihood
 from advshape.tables.table import AdvantageEstimator
 
@@ -66,54 +67,42 @@ def dr_grpo() -> AdvantageEstimator:
     )
 
 
-def grpo(ddof: int = 0, epsilon: float = 0.0) -> AdvantageEstimator:
+def grpo(ddof: int = 0, epsilon: float = 0.0, guard: str = "add") -> AdvantageEstimator:
     """GRPO: (r - mean) / (std + epsilon), std with `ddof` (0, or Bessel's 1 as in TRL and verl).
 
-    Its surrogate is that of epsilon -> 0, and none above `NEGLIGIBLE`.
+    guard: how epsilon enters, see `Divisor`. Its surrogate is that of epsilon -> 0, and none above `NEGLIGIBLE`.
     """
-    if ddof not in (0, 1):
-        number("grpo", "ddof (0 or 1)", "neither")
-    number("grpo", "epsilon", epsilon, 0.0)
-
-    def std(c: np.ndarray, n: int) -> np.ndarray:
-        return np.sqrt(c * (n - c) / (n * (n - ddof))) + epsilon
-
-    def divide(x: np.ndarray, c: np.ndarray, n: int) -> np.ndarray:
-        return np.divide(x, std(c, n), out=np.zeros_like(c), where=(c > 0) & (c < n))
-
-    defaults = ddof == 0 and epsilon == 0
-    return by_counts(
-        "grpo" if defaults else f"grpo(ddof={ddof}, epsilon={epsilon:g})",
-        GRPO() if epsilon <= NEGLIGIBLE else None,
-        lambda c, n: divide(1 - c / n, c, n),
-        lambda c, n: divide(-c / n, c, n),
-        smallest_n=2,
+    divisor = Divisor.of("grpo", ddof, epsilon, guard)
+    return by_rate(
+        label("grpo", **divisor.shown),
+        divisor.limit(GRPO()),
+        lambda rho: 1 - rho,
+        lambda rho: -rho,
+        divisor=divisor,
         reference="Shao et al., arXiv:2402.03300; Thrampoulidis et al., arXiv:2510.23049",
         use="as the field's default; up-weights hard and solved prompts alike",
         avoid="when pass@k for larger k must not fall",
     )
 
 
-def ngrpo(virtual: int = 1, ddof: int = 1) -> AdvantageEstimator:
-    """NGRPO: (r - mean)/std over the n rewards and `virtual` more of 1; A-(0) != 0, A+(n) = 0; std with `ddof`.
+def ngrpo(virtual: int = 1, ddof: int = 1, epsilon: float = 0.0, guard: str = "add") -> AdvantageEstimator:
+    """NGRPO: (r - mean)/(std + epsilon) over the n rewards and `virtual` more of 1; A-(0) != 0, A+(n) = 0.
 
-    Its clipping, looser for right answers, is the trainer's and no part of a table.
+    std with `ddof`; guard as in `grpo`. Its clipping, looser for right answers, is the trainer's, not part of a table.
     """
     more = whole("ngrpo", "virtual", virtual)
-    if ddof not in (0, 1):
-        number("ngrpo", "ddof (0 or 1)", "neither")
+    divisor = Divisor.of("ngrpo", ddof, epsilon, guard)
 
-    def std(c: np.ndarray, n: int) -> np.ndarray:
-        return np.sqrt((c + more) * (n - c) / ((n + more) * (n + more - ddof)))
+    def divide(x: FloatArray, c: FloatArray, n: int) -> FloatArray:
+        under = divisor(np.sqrt((c + more) * (n - c)) / (n + more), n + more)
+        return np.divide(x / (n + more), under, out=np.zeros_like(c), where=c < n)
 
-    def positive(c: np.ndarray, n: int) -> np.ndarray:
-        return np.divide((n - c) / (n + more), std(c, n), out=np.zeros_like(c), where=c < n)
-
+    default = (more, ddof, divisor.epsilon) == (1, 1, 0.0)
     return by_counts(
-        "ngrpo" if (more, ddof) == (1, 1) else f"ngrpo(virtual={more}, ddof={ddof})",
-        GRPO(),
-        positive,
-        lambda c, n: -(c + more) / (n + more) / std(c, n),
+        "ngrpo" if default else label("ngrpo", virtual=more, **{"ddof": ddof, **divisor.shown}),
+        divisor.limit(GRPO()),
+        lambda c, n: divide(n - c, c, n),
+        lambda c, n: divide(-(c + more), c, n),
         smallest_n=2,
         reference="Nan et al., arXiv:2509.18851 (std as in the authors' code)",
         use="to learn from all-wrong groups too",
@@ -121,24 +110,26 @@ def ngrpo(virtual: int = 1, ddof: int = 1) -> AdvantageEstimator:
     )
 
 
-def qae(quantile: float = 0.4) -> AdvantageEstimator:
-    """QAE: (r - b)/std with the group's `quantile` as baseline b: 0 where c <= (1 - quantile) n, else 1.
+def qae(quantile: float = 0.4, ddof: int = 0, epsilon: float = 0.0, guard: str = "add") -> AdvantageEstimator:
+    """QAE: (r - b)/(std + epsilon) with the group's `quantile` as baseline b: 0 where c <= (1 - quantile) n, else 1.
 
     Only right answers teach on hard prompts, only wrong ones on easy prompts. As n grows the objective is GRPO's.
+    ddof, guard: as in `grpo`.
     """
     share = number("qae", "quantile", quantile, 0.0, 1.0)
     if share in (0.0, 1.0):
         number("qae", "quantile inside (0, 1)", "an end")
+    divisor = Divisor.of("qae", ddof, epsilon, guard)
 
-    def entry(c: np.ndarray, n: int, right: bool) -> np.ndarray:
+    def entry(c: FloatArray, n: int, right: bool) -> FloatArray:
         hard = n - c >= share * n - 1e-9  # at least `share` of the rewards are 0
         std = np.sqrt(c * (n - c)) / n
         sign = 1.0 if right else -1.0
-        return np.divide(sign, std, out=np.zeros_like(c), where=(hard == right) & (std > 0))
+        return np.divide(sign, divisor(std, n), out=np.zeros_like(c), where=(hard == right) & (std > 0))
 
     return by_counts(
-        "qae" if share == 0.4 else f"qae(quantile={share:g})",
-        GRPO(),
+        label("qae", **({} if share == 0.4 else {"quantile": share}), **divisor.shown),
+        divisor.limit(GRPO()),
         lambda c, n: entry(c, n, True),
         lambda c, n: entry(c, n, False),
         smallest_n=2,
@@ -180,7 +171,7 @@ def weighted_reinforce(strength: float = 0.1) -> AdvantageEstimator:
     """Weighted REINFORCE: A+ = strength, A- = -1; surrogate (1 + strength) rho."""
     lam = number("weighted_reinforce", "strength", strength)
     return by_counts(
-        f"weighted_reinforce(strength={lam:g})",
+        label("weighted_reinforce", strength=lam),
         (1 + lam) * Identity(),
         lambda c, n: lam,
         lambda c, n: -1.0,
@@ -191,12 +182,13 @@ def weighted_reinforce(strength: float = 0.1) -> AdvantageEstimator:
     )
 
 
-def rejection() -> AdvantageEstimator:
-    """Rejection sampling (RAFT): every right answer weighs n/c; log-likelihood of order n."""
+def rejection(epsilon: float = 0.0) -> AdvantageEstimator:
+    """Rejection sampling (RAFT): r / (mean + epsilon), every right answer weighs n/c; log-likelihood of order n."""
+    number("rejection", "epsilon", epsilon, 0.0)
     return by_counts(
-        "rejection",
-        LogLikelihood(),
-        lambda c, n: n / c,
+        label("rejection", **({"epsilon": epsilon} if epsilon else {})),
+        LogLikelihood() if epsilon <= NEGLIGIBLE else None,
+        lambda c, n: n / (c + n * epsilon),
         lambda c, n: 0.0,
         smallest_n=1,
         reference="Dong et al., arXiv:2304.06767 (RAFT)",

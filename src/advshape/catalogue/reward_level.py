@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 
 from advshape.bernstein import FloatArray
-from advshape.catalogue.entry import NEGLIGIBLE, by_counts, by_rate, number, whole
+from advshape.catalogue.entry import NEGLIGIBLE, Divisor, by_counts, by_rate, label, number, whole
 from advshape.errors import AdvshapeError
 from advshape.objectives.literature import BetaFamily, Focal, LeadGRPO, LogOdds, RiskSensitive
 from advshape.objectives.surrogate import Entropy, Identity, LogLikelihood, SkewR, Variance
-from advshape.tables.forward import plug_in, unbiased
+from advshape.tables.forward import unbiased
 from advshape.tables.table import AdvantageEstimator
 
 __all__ = [
@@ -33,32 +33,33 @@ _MAXRL = "Tajwar et al., arXiv:2602.02710"
 _KIMI = "Kimi k1.5, arXiv:2501.12599 (as an in-group weight)"
 
 
-def _std(rho: FloatArray) -> FloatArray:
-    return np.sqrt(rho * (1 - rho))
+def skew_r(strength: float = 1.0, ddof: int = 0, epsilon: float = 0.0, guard: str = "add") -> AdvantageEstimator:
+    """skew-R: (1 - strength * rho_hat) times GRPO; GRPO regularised by the reward's standard deviation.
 
-
-def skew_r(strength: float = 1.0) -> AdvantageEstimator:
-    """skew-R: (1 - strength * rho_hat) times GRPO; GRPO regularised by the reward's standard deviation."""
-    lam = number("skew_r", "strength", strength, 0.0, 1.0)
+    ddof, epsilon, guard: of the division by the standard deviation, as in `grpo`.
+    """
+    lam, divisor = number("skew_r", "strength", strength, 0.0, 1.0), Divisor.of("skew_r", ddof, epsilon, guard)
     return by_rate(
-        "skew_r" if lam == 1 else f"skew_r(strength={lam:g})",
-        SkewR(lam),
-        lambda rho: (1 - lam * rho) * (1 - rho) / _std(rho),
-        lambda rho: -(1 - lam * rho) * rho / _std(rho),
+        label("skew_r", **({} if lam == 1 else {"strength": lam}), **divisor.shown),
+        divisor.limit(SkewR(lam)),
+        lambda rho: (1 - lam * rho) * (1 - rho),
+        lambda rho: -(1 - lam * rho) * rho,
+        divisor=divisor,
         reference=_PAPER,
         use="to keep GRPO's attention on hard prompts and off solved ones",
         avoid="when nearly solved prompts must be finished",
     )
 
 
-def focal_grpo(gamma: float = 2.0) -> AdvantageEstimator:
-    """Focal weight (1 - rho_hat)^gamma times GRPO; gamma = 1 is skew-R."""
-    g = number("focal_grpo", "gamma", gamma, 0.0)
+def focal_grpo(gamma: float = 2.0, ddof: int = 0, epsilon: float = 0.0, guard: str = "add") -> AdvantageEstimator:
+    """Focal weight (1 - rho_hat)^gamma times GRPO; gamma = 1 is skew-R. ddof, epsilon, guard: as in `grpo`."""
+    g, divisor = number("focal_grpo", "gamma", gamma, 0.0), Divisor.of("focal_grpo", ddof, epsilon, guard)
     return by_rate(
-        f"focal_grpo(gamma={g:g})",
-        Focal(g),
-        lambda rho: (1 - rho) ** g * np.sqrt((1 - rho) / rho),
-        lambda rho: -((1 - rho) ** g) * np.sqrt(rho / (1 - rho)),
+        label("focal_grpo", gamma=g, **divisor.shown),
+        divisor.limit(Focal(g)),
+        lambda rho: (1 - rho) ** (g + 1),
+        lambda rho: -((1 - rho) ** g) * rho,
+        divisor=divisor,
         reference="Lin et al., arXiv:1708.02002 (focal loss), on GRPO",
         use="as a stronger skew-R",
         avoid="when medium prompts must still learn",
@@ -75,7 +76,7 @@ def fade(alpha: float = 1.5, delta: float = 1.0) -> AdvantageEstimator:
     """
     a, d = number("fade", "alpha", alpha, 1.0), number("fade", "delta", delta, 0.01)
     return by_rate(
-        "fade" if (a, d) == (1.5, 1.0) else f"fade(alpha={a:g}, delta={d:g})",
+        label("fade", **({} if (a, d) == (1.5, 1.0) else {"alpha": a, "delta": d})),
         BetaFamily(1.0, a) if d == 1 else (1 - 1 / d) * BetaFamily(1.0, a + 1) + (1 / d) * BetaFamily(1.0, a),
         lambda rho: (1 - rho) ** a,
         lambda rho: -((1 - rho) ** (a - 1)) * rho / d,
@@ -99,9 +100,11 @@ def prioritized_rloo() -> AdvantageEstimator:
     )
 
 
-def prioritized_grpo() -> AdvantageEstimator:
-    """(1 - rho_hat) times GRPO: the same table as skew-R."""
-    return replace(skew_r(), name="prioritized_grpo", reference=_KIMI)
+def prioritized_grpo(ddof: int = 0, epsilon: float = 0.0, guard: str = "add") -> AdvantageEstimator:
+    """(1 - rho_hat) times GRPO: the same table as skew-R. ddof, epsilon, guard: as in `grpo`."""
+    divisor = Divisor.of("prioritized_grpo", ddof, epsilon, guard)
+    same = skew_r(1.0, ddof, epsilon, guard)
+    return replace(same, name=label("prioritized_grpo", **divisor.shown), reference=_KIMI)
 
 
 def maxrl(order: int | None = None, epsilon: float = 0.0) -> AdvantageEstimator:
@@ -122,7 +125,7 @@ def maxrl(order: int | None = None, epsilon: float = 0.0) -> AdvantageEstimator:
             avoid="with more than order + 1 rollouts to spare: maxrl uses them for a higher order",
         )
     return by_counts(
-        "maxrl" if epsilon == 0 else f"maxrl(epsilon={epsilon:g})",
+        label("maxrl", **({"epsilon": epsilon} if epsilon else {})),
         LogLikelihood() if epsilon <= NEGLIGIBLE else None,
         lambda c, n: (n - c) / (c + n * epsilon),
         lambda c, n: np.where(c > 0, -c / np.maximum(c + n * epsilon, 1), 0.0),
@@ -133,17 +136,21 @@ def maxrl(order: int | None = None, epsilon: float = 0.0) -> AdvantageEstimator:
     )
 
 
-def risk_sensitive(beta: float = 2.0) -> AdvantageEstimator:
-    """Risk-sensitive GRPO: A+ = (e^beta/Z - 1)/beta, A- = (1/Z - 1)/beta, Z = 1 + rho_hat (e^beta - 1)."""
+def risk_sensitive(beta: float = 2.0, epsilon: float = 0.0) -> AdvantageEstimator:
+    """Risk-sensitive GRPO: A+ = (e^beta/Z - 1)/beta, A- = (1/Z - 1)/beta, Z = 1 + rho_hat (e^beta - 1) + epsilon.
+
+    With an epsilon groups are not centred, and all-wrong and all-right ones get -epsilon / beta or less.
+    """
     b = number("risk_sensitive", "beta", beta, -30.0, 30.0)
     if b == 0:
         number("risk_sensitive", "beta other than 0", "0")
-    rise = np.expm1(b)
-    return by_rate(
-        f"risk_sensitive(beta={b:g})",
-        RiskSensitive(b),
-        lambda rho: rise * (1 - rho) / (1 + rho * rise) / b,
-        lambda rho: -rise * rho / (1 + rho * rise) / b,
+    more, rise = number("risk_sensitive", "epsilon", epsilon, 0.0), np.expm1(b)
+    return by_counts(
+        label("risk_sensitive", beta=b, **({"epsilon": more} if more else {})),
+        RiskSensitive(b) if more <= NEGLIGIBLE else None,
+        lambda c, n: (rise * (n - c) - n * more) / (n + c * rise + n * more) / b,
+        lambda c, n: (-rise * c - n * more) / (n + c * rise + n * more) / b,
+        smallest_n=2,
         reference="Jiang et al., arXiv:2509.24261",
         use="as a smooth dial between pass@1 (beta -> 0) and the maximum",
         avoid="with beta < 0 unless safety against bad outcomes is the aim",
@@ -154,7 +161,7 @@ def entropy_rloo(strength: float = 0.1) -> AdvantageEstimator:
     """rho + strength * H(rho): A+ = (1-rho) q, A- = -rho q, q = 1 + strength log((1-rho)/rho)."""
     lam = number("entropy_rloo", "strength", strength)
     return by_rate(
-        f"entropy_rloo(strength={lam:g})",
+        label("entropy_rloo", strength=lam),
         Identity() + lam * Entropy(),
         lambda rho: (1 - rho) * (1 + lam * np.log((1 - rho) / rho)),
         lambda rho: -rho * (1 + lam * np.log((1 - rho) / rho)),
@@ -164,45 +171,74 @@ def entropy_rloo(strength: float = 0.1) -> AdvantageEstimator:
     )
 
 
-def log_odds() -> AdvantageEstimator:
-    """Log-odds: A+ = 1/rho_hat, A- = -1/(1 - rho_hat), every mixed group weighs the same."""
-    return by_rate(
-        "log_odds",
-        LogOdds(),
-        lambda rho: 1 / rho,
-        lambda rho: -1 / (1 - rho),
+def log_odds(ddof: int = 0, epsilon: float = 0.0) -> AdvantageEstimator:
+    """Log-odds: A+ = 1/rho_hat, A- = -1/(1 - rho_hat), every mixed group weighs the same.
+
+    That is (r - mean) / (var + epsilon), var with `ddof`.
+    """
+    divisor = Divisor.of("log_odds", ddof, epsilon, "add")
+
+    def entry(x: FloatArray, c: FloatArray, n: int) -> FloatArray:
+        variance = c * (n - c) / (n * (n - ddof))
+        return np.divide(x, variance + epsilon, out=np.zeros_like(c), where=variance > 0)
+
+    return by_counts(
+        label("log_odds", **divisor.shown),
+        divisor.limit(LogOdds()),
+        lambda c, n: entry(1 - c / n, c, n),
+        lambda c, n: entry(-c / n, c, n),
+        smallest_n=2,
         reference=f"{_PAPER} (omega = 1)",
         use="to see the natural scale of policy updates",
         avoid="with noisy verifiers: the ends dominate",
     )
 
 
-def beta_family(a: float = 0.5, b: float = 0.5) -> AdvantageEstimator:
-    """F' = rho^(a-1) (1-rho)^(b-1), plug-in: REINFORCE (1, 1), GRPO (1/2, 1/2), focal (1/2, gamma + 1/2)."""
+def beta_family(a: float = 0.5, b: float = 0.5, epsilon: float = 0.0) -> AdvantageEstimator:
+    """F' = rho^(a-1) (1-rho)^(b-1), plug-in: REINFORCE (1, 1), GRPO (1/2, 1/2), focal (1/2, gamma + 1/2).
+
+    That is (r - mean) / (rho_hat^(1-a) (1-rho_hat)^(1-b) + epsilon).
+    """
     a, b = number("beta_family", "a", a, 0.0), number("beta_family", "b", b, 0.0)
-    surrogate = BetaFamily(a, b)
-    return replace(
-        plug_in(surrogate),
-        name=f"beta_family(a={a:g}, b={b:g})",
+    surrogate, divisor = BetaFamily(a, b), Divisor.of("beta_family", None, epsilon, "add")
+
+    def slope(rho: FloatArray) -> FloatArray:
+        return surrogate.derivative(rho) / (1 + divisor.epsilon * surrogate.derivative(rho))
+
+    return by_rate(
+        label("beta_family", a=a, b=b, **divisor.shown),
+        divisor.limit(surrogate),
+        lambda rho: (1 - rho) * slope(rho),
+        lambda rho: -rho * slope(rho),
         reference="Xiao et al., arXiv:2506.02864 (BNPO)",
         use="as one dial over known rules",
         avoid="with a < 1/2 or b < 1/2: single groups dominate",
     )
 
 
-def grpo_lead(low: float = 0.4, high: float = 1.5, center: float = 0.75, steepness: float = 10.0) -> AdvantageEstimator:
-    """GRPO-LEAD: A+ = w(rho) GRPO+, A- = w(1-rho) GRPO-, w(x) = low + (high-low)/(1+exp(steepness (x-center)))."""
-    surrogate = LeadGRPO(
-        number("grpo_lead", "low", low),
-        number("grpo_lead", "high", high),
-        number("grpo_lead", "center", center),
-        number("grpo_lead", "steepness", steepness),
-    )
+def grpo_lead(
+    low: float = 0.4,
+    high: float = 1.5,
+    center: float = 0.75,
+    steepness: float = 10.0,
+    ddof: int = 0,
+    epsilon: float = 0.0,
+    guard: str = "add",
+) -> AdvantageEstimator:
+    """GRPO-LEAD: A+ = w(rho) GRPO+, A- = w(1-rho) GRPO-, w(x) = low + (high-low)/(1+exp(steepness (x-center))).
+
+    ddof, epsilon, guard: as in `grpo`.
+    """
+    given = {"low": low, "high": high, "center": center, "steepness": steepness}
+    surrogate = LeadGRPO(**{key: number("grpo_lead", key, value) for key, value in given.items()})
+    divisor = Divisor.of("grpo_lead", ddof, epsilon, guard)
+    default = (low, high, center, steepness) == (0.4, 1.5, 0.75, 10.0)
     return by_rate(
-        "grpo_lead" if (low, high, center, steepness) == (0.4, 1.5, 0.75, 10.0) else repr(surrogate),
-        surrogate,
-        lambda rho: surrogate.weight(rho) * np.sqrt((1 - rho) / rho),
-        lambda rho: -surrogate.weight(1 - rho) * np.sqrt(rho / (1 - rho)),
+        label("grpo_lead", **({} if default else given), **divisor.shown),
+        divisor.limit(surrogate),
+        lambda rho: surrogate.weight(rho) * (1 - rho),
+        lambda rho: -surrogate.weight(1 - rho) * rho,
+        divisor=divisor,
         reference="Zhang & Zuo, arXiv:2504.09696",
         use="to reproduce GRPO-LEAD's difficulty weighting",
         avoid="where groups must be centred: they are not",

@@ -122,10 +122,10 @@ def one(row: dict[str, Any]) -> str:
         textwrap.fill(value, WIDTH, initial_indent=f"{key:<12}", subsequent_indent=" " * 12)
         for key, value in facts.items()
     )
-    shown = f"   shown: {row['shown']}" if "(" in row["shown"] else ""
+    shown = [f"shown: {row['shown']}"] if "(" in row["shown"] else []
     table = f"advshape reverse '{row['shown']}' -n {max(8, row['smallest_n'])}"
     told = "\n\n".join(textwrap.fill(part, WIDTH) for part in row["documentation"].split("\n\n"))
-    head = [_signature(row) + shown, "", told, ""]
+    head = [_signature(row), *shown, "", told, ""]
     return "\n".join([*head, *wrapped, "", f"Its table: {table}"])
 
 
