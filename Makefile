@@ -12,7 +12,7 @@ else
 TORCH_BACKEND := --torch-backend=auto
 endif
 
-.PHONY: setup demo test test-long test-adapters test-newest bench bench-adapters lint house clean
+.PHONY: setup demo test test-long test-adapters test-newest bench bench-adapters lint house snapshots clean
 
 setup: $(VENV)/.installed
 
@@ -68,6 +68,10 @@ lint: setup
 # The picture of the package and the lists of who imports whom, from the code.
 house: setup
 	$(BIN)/python scripts/draw_house.py
+
+# The texts of the command as tests/cli/snapshots holds them; look at the difference before you commit it.
+snapshots: setup
+	ADVSHAPE_SNAPSHOTS=update $(BIN)/python -m pytest -n 0 tests/cli/test_snapshots.py
 
 clean:
 	rm -rf $(VENV) .venv-* dist build runs
