@@ -93,8 +93,7 @@ def add(commands: Any) -> None:
     how.add_argument(
         "--reader",
         metavar="NAME",
-        help="do not guess the format: one of advshape, trl, verl, lm-eval, "
-        "inspect, human-eval, evalplus, counts, columns",
+        help="read the log in this format, whatever its content looks like; docs/logs.md names them",
     )
     sub.set_defaults(run=run)
 

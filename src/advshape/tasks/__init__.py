@@ -28,16 +28,15 @@ BUILT_IN = {
     "code": "advshape.tasks.code:Code",
     "human_eval": "advshape.tasks.code:human_eval",
 }
-FORMS = "a task is 'countdown', 'maths', 'code', 'human_eval', 'reasoning_gym:NAME' or your own 'module:function'"
+FORMS = f"a task is {', '.join(map(repr, BUILT_IN))}, 'reasoning_gym:NAME' or your own 'module:function'"
 
 
 def load_task(spec: str, **parameters: Any) -> Task:
     """The task of this name, made with these parameters.
 
     Args:
-        spec: ``"countdown"``, ``"maths"``, ``"code"``, ``"human_eval"``, ``"reasoning_gym:NAME"``, or
-            ``"module:function"``: any importable callable that returns a task (modules in the working directory are
-            found too).
+        spec: a name of `BUILT_IN` such as ``"countdown"``, ``"reasoning_gym:NAME"``, or ``"module:function"``: any
+            importable callable that returns a task (modules in the working directory are found too).
         parameters: keyword arguments of the task.
 
     Raises:

@@ -15,29 +15,14 @@ from advshape.errors import AdvshapeError
 from advshape.evaluation.readers.archive import Archive
 from advshape.evaluation.readers.base import Batch, Context, Head, Options, Reader, listed
 from advshape.evaluation.readers.files import beginning, log_files, open_log
-from advshape.evaluation.readers.formats import (
-    columns,
-    count_table,
-    evalplus,
-    human_eval,
-    inspect_ai,
-    lm_eval,
-    own,
-    trl,
-    verl,
-)
+from advshape.evaluation.readers.formats import READERS, human_eval
 from advshape.evaluation.readers.json_stream import JsonStream
 from advshape.evaluation.readers.parquet import schema
 from advshape.evaluation.readers.tables import csv_header
 from advshape.evaluation.readers.tally import Tally
 from advshape.evaluation.stats.curves import Counts
 
-__all__ = ["READERS", "CountedLog", "detect", "read_log", "read_logs"]
-
-READERS: dict[str, Reader] = {
-    module.READER.name: module.READER
-    for module in (own, trl, verl, lm_eval, inspect_ai, human_eval, evalplus, count_table, columns)
-}
+__all__ = ["CountedLog", "detect", "read_log", "read_logs"]
 
 
 @dataclass(frozen=True, eq=False)
