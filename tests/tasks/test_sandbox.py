@@ -18,8 +18,11 @@ import pytest
 
 from advshape.errors import AdvshapeError
 from advshape.tasks.sandbox import host as sandbox
-from advshape.tasks.sandbox.host import Limits, SandboxUnavailable, check_sandbox, judge_job
+from advshape.tasks.sandbox.bubblewrap import SandboxUnavailable
+from advshape.tasks.sandbox.host import check_sandbox, judge_job
 from advshape.tasks.sandbox.inside import confine, messages
+from advshape.tasks.sandbox.limits import Limits
+from advshape.tasks.sandbox.user_id import UserId
 
 SMALL = Limits(seconds=20, memory=256, output=1, threads=8, disk=4)
 PATIENCE = 90
@@ -49,16 +52,27 @@ def program(source, tests=(("3\n", "4\n"),)):
     return {"kind": "programs", "tests": [list(test) for test in tests], "source": source}
 
 
+USED = []
+
+
+@pytest.fixture(autouse=True)
+def recorded(monkeypatch):
+    """Remember the user ids of the sandboxes of this process."""
+
+    class Recorded(UserId):
+        def __init__(self):
+            super().__init__()
+            USED.append(self.number)
+
+    monkeypatch.setattr(sandbox, "UserId", Recorded)
+
+
 def users_processes():
-    """Processes under the user ids that sandboxes get when root starts them, and those named like ours."""
+    """Processes of the users that our sandboxes ran as, where root started them."""
     found = []
     for place in Path("/proc").glob("[0-9]*/status"):
         with contextlib.suppress(OSError):
-            uid = int(place.read_text().split("Uid:")[1].split()[0])
-            if (
-                uid >= sandbox.FIRST_UID + os.getpid() * sandbox.SLOTS
-                and uid < sandbox.FIRST_UID + (os.getpid() + 1) * sandbox.SLOTS
-            ):
+            if int(place.read_text().split("Uid:")[1].split()[0]) in USED:
                 found.append(place.parent.name)
     return found
 

@@ -13,7 +13,8 @@ from advshape.tasks import Problem, Task, load_task
 from advshape.tasks.code import STOPS, extract_program, program_names
 from advshape.tasks.judging import verdicts
 from advshape.tasks.sandbox import host as sandbox_module
-from advshape.tasks.sandbox.host import SandboxUnavailable, check_sandbox
+from advshape.tasks.sandbox.bubblewrap import SandboxUnavailable
+from advshape.tasks.sandbox.host import check_sandbox
 
 try:
     check_sandbox()

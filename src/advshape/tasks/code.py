@@ -20,7 +20,8 @@ from typing import Any
 from advshape.errors import AdvshapeError
 from advshape.tasks.protocol import Problem, Verdict
 from advshape.tasks.rows import FileTask, Problems, Row, Source, digest, find_column, prompt_of, text_of
-from advshape.tasks.sandbox.host import Limits, check_sandbox, judge_job
+from advshape.tasks.sandbox.host import check_sandbox, judge_job
+from advshape.tasks.sandbox.limits import Limits
 from advshape.tasks.workers import check_workers
 
 __all__ = ["Code", "extract_program", "human_eval"]

@@ -10,7 +10,14 @@ import sys
 import types
 from typing import Any
 
-from advshape.tasks.sandbox.inside.messages import Reference, decode, encode, receive, send
+from advshape.tasks.sandbox.inside.messages import Reference, Shared, decode, encode, receive, send
+
+SPECIALS = tuple(
+    f"__{name}__"
+    for name in "len getitem setitem delitem bool next str repr int float index enter exit".split()  # noqa: SIM905
+)
+"""Special methods that a test may use on an object of the program: each gives or takes a value. Comparisons,
+arithmetic and `in` are left out: with them the program would decide a test by itself."""
 
 
 class Server:
@@ -20,20 +27,27 @@ class Server:
         self.module = types.ModuleType("solution")
         self.objects: list[Any] = []
 
-    def keep(self, value: Any) -> int:
-        """Number of an object that stays here."""
+    def keep(self, value: Any) -> Reference:
+        """Stands for an object that stays here."""
         self.objects.append(value)
-        return len(self.objects) - 1
+        return Reference(len(self.objects) - 1, [name for name in SPECIALS if hasattr(type(value), name)])
 
-    def resolve(self, value: Any) -> Any:
-        """References replaced by their objects, also inside lists, tuples and dicts."""
-        if isinstance(value, Reference):
-            return self.objects[value.number]
-        if isinstance(value, (list, tuple)):
-            return type(value)(self.resolve(item) for item in value)
-        if isinstance(value, dict):
-            return {self.resolve(key): self.resolve(item) for key, item in value.items()}
-        return value
+    def find(self, reference: Reference) -> Any:
+        """The object that a reference stands for."""
+        return self.objects[reference.number]
+
+    def reply(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Carry out a request: what came of it, and which of its lists, dicts and sets hold something else now."""
+        shared = Shared()
+        shared.make(request["shared"], self.find)
+        try:
+            operands = [decode(operand, shared, self.find) for operand in request["operands"]]
+            said = {"value": encode(self.answer(request["verb"], *operands), self.keep, shared)}
+        except BaseException as error:
+            names = [[kind.__module__, kind.__qualname__] for kind in type(error).__mro__]
+            said = {"raised": names, "text": describe(error)}
+        after = zip(request["shared"], shared.bodies(self.keep), strict=True)
+        return {**said, "changed": [[n, body] for n, (before, body) in enumerate(after) if body != before]}
 
     def answer(self, verb: str, *operands: Any) -> Any:
         """Carry out one request."""
@@ -43,14 +57,16 @@ class Server:
         if verb == "name":
             if operands[0] not in self.module.__dict__:
                 raise NameError(f"the program defines no {operands[0]!r}")
-            return Reference(self.keep(self.module.__dict__[operands[0]]))
-        subject = self.resolve(operands[0])
+            return self.keep(self.module.__dict__[operands[0]])
+        subject, *others = operands
         if verb == "call":
-            return subject(*self.resolve(operands[1]), **self.resolve(operands[2]))
+            return subject(*others[0], **others[1])
         if verb == "get":
-            return getattr(subject, operands[1])
+            return getattr(subject, *others)
         if verb == "set":
-            return setattr(subject, operands[1], self.resolve(operands[2]))
+            return setattr(subject, *others)
+        if verb == "special":
+            return getattr(type(subject), others[0])(subject, *others[1:])
         return list(subject)
 
 
@@ -59,14 +75,11 @@ def serve(descriptor: int) -> None:
     server = Server()
     send(descriptor, "ready")
     while True:
-        verb, *operands = receive(descriptor)
+        request = receive(descriptor)
         try:
-            value = server.answer(verb, *(decode(operand) for operand in operands))
-            reply = {"value": encode(value, server.keep)}
-            send(descriptor, reply)
-        except BaseException as error:
-            reply = {"raised": type(error).__name__, "text": describe(error)}
-            send(descriptor, reply)
+            send(descriptor, server.reply(request))
+        except BaseException as error:  # too large, nested too deeply, or encoded by what the program redefined
+            send(descriptor, {"raised": [["builtins", type(error).__name__]], "text": describe(error), "changed": []})
 
 
 def describe(error: BaseException) -> str:

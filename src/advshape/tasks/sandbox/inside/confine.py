@@ -17,7 +17,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["ARCHITECTURES", "confine", "filter_program", "hide", "limit_self"]
+__all__ = ["ARCHITECTURES", "confine", "filter_program", "hide", "limit_self", "mount_box"]
 
 MIB = 2**20
 EPERM, ENOSYS = 1, 38
@@ -80,20 +80,44 @@ REFUSED = {  # name: (x86_64, aarch64)
     "migrate_pages": (256, 238),
     "move_pages": (279, 239),
     "socket": (41, 198),
+    "io_setup": (206, 0),
+    "flock": (73, 32),
     "syslog": (103, 116),
 }
 ARCHITECTURES = {  # uname -m: (AUDIT_ARCH, column above, clone, clone3, prlimit64, fcntl, ioctl)
     "x86_64": (0xC000003E, 0, 56, 435, 302, 72, 16),
     "aarch64": (0xC00000B7, 1, 220, 435, 261, 25, 29),
 }
-OWNER_COMMANDS = (8, 10, 15)
-"""fcntl's F_SETOWN, F_SETSIG, F_SETOWN_EX: a signal to another process by way of a file."""
+FILE_COMMANDS = (8, 10, 15, 37, 38, 1024, 1026)
+"""fcntl's F_SETOWN, F_SETSIG, F_SETOWN_EX, F_NOTIFY: a signal to another process by way of a file; F_OFD_SETLK,
+F_OFD_SETLKW, F_SETLEASE: like flock, a lock on a file of the host that can be read here. (POSIX locks stay: SQLite
+needs them, and on a file opened for reading they keep no reader out.)"""
 OWNER_REQUESTS = (0x8901, 0x8902)
 """ioctl's FIOSETOWN and SIOCSPGRP: the same for a socket."""
 X32 = 0x40000000
 """Set in the number of a system call of the x32 interface, which would pass by the list."""
 NEWEST = 470
 """System calls from here on are unknown to this list."""
+
+
+def mount_box(limits: Mapping[str, Any]) -> None:
+    """An empty folder in memory at /box, limited in bytes and in files: each file takes memory of the kernel.
+
+    bubblewrap's own --tmpfs has no limit of files, so the right to mount is given to the harness, and dropped here.
+    """
+    options = f"size={limits['disk'] * MIB},nr_inodes={limits['files']},mode=1777".encode()
+    call(ctypes.CDLL(None, use_errno=True).mount(b"tmpfs", b"/box", b"tmpfs", MS_NOSUID | MS_NODEV, options))
+    os.chdir("/box")
+
+
+MS_NOSUID, MS_NODEV = 2, 4
+
+
+def drop_capabilities() -> None:
+    """Give up every right that is left, for this process and all that it becomes."""
+    call(prctl()(47, 4, 0, 0, 0))  # PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL
+    head, none = struct.pack("@Ii", 0x20080522, 0), bytes(24)  # version 3, this process; no set holds anything
+    call(ctypes.CDLL(None, use_errno=True).capset(head, none))
 
 
 def limit_self(limits: Mapping[str, Any], uid: int | None) -> None:
@@ -106,6 +130,7 @@ def limit_self(limits: Mapping[str, Any], uid: int | None) -> None:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
+    drop_capabilities()
     tasks = int(limits["threads"]) + 4  # bubblewrap's init, the harness, the program, one to spare
     resource.setrlimit(resource.RLIMIT_NPROC, (tasks, tasks))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -172,7 +197,7 @@ def filter_program(machine: str) -> bytes:
             code += [step(EQUAL, number, 0, 1), refuse]
     code += [step(EQUAL, clone, 0, 4), load("arg0"), step(ANY_BIT, CLONE_THREAD, 1, 0), refuse, load("nr")]
     code += [step(EQUAL, prlimit, 0, 4), load("arg0"), step(EQUAL, 0, 1, 0), refuse, load("nr")]
-    for number, values in ((fcntl, OWNER_COMMANDS), (ioctl, OWNER_REQUESTS)):
+    for number, values in ((fcntl, FILE_COMMANDS), (ioctl, OWNER_REQUESTS)):
         checks = [part for value in values for part in (step(EQUAL, value, 0, 1), refuse)]
         code += [step(EQUAL, number, 0, len(checks) + 2), load("arg1"), *checks, load("nr")]
     return b"".join([*code, step(RETURN, ALLOW)])
