@@ -1,9 +1,11 @@
 """`advshape doctor`: behaviour of the command on configurations, and on trainers that are missing, silent or slow."""
 
+from dataclasses import replace
 from importlib.util import spec_from_file_location
 
 import pytest
 
+from advshape.adapters.registry import ADAPTERS, Adapter, after
 from advshape.audit.names import TRAINERS
 from advshape.cli import main
 from advshape.doctor import keys, machine, trainers
@@ -197,7 +199,7 @@ ANSWERS = {
 def test_a_trainer_is_asked_in_a_process_of_its_own(monkeypatch, case):
     answer, status, said = ANSWERS[case]
     monkeypatch.setattr(trainers, "installed", {"verl": "0.9.1"}.get)
-    monkeypatch.setitem(trainers.PROBES, "verl", f"print({answer!r})")
+    monkeypatch.setitem(ADAPTERS, "verl", replace(ADAPTERS["verl"], probe=f"print({answer!r})"))
     found = {f.subject: f for f in trainers.trainers(60)}
     assert found["trl"].status == "absent"
     assert found["verl"].status == status
@@ -207,13 +209,13 @@ def test_a_trainer_is_asked_in_a_process_of_its_own(monkeypatch, case):
 def test_a_policy_that_leaves_us_out_is_named(monkeypatch):
     monkeypatch.setenv("VERL_USE_EXTERNAL_PLUGINS", "none")
     monkeypatch.setattr(trainers, "installed", {"verl": "0.9.1"}.get)
-    monkeypatch.setitem(trainers.PROBES, "verl", 'print(\'{"known": 0, "why": ""}\')')
+    monkeypatch.setitem(ADAPTERS, "verl", replace(ADAPTERS["verl"], probe='print(\'{"known": 0, "why": ""}\')'))
     assert "VERL_USE_EXTERNAL_PLUGINS=none" in {f.subject: f for f in trainers.trainers(60)}["verl"].text
 
 
 def test_another_version_is_a_problem_and_is_not_imported(monkeypatch):
     monkeypatch.setattr(trainers, "installed", {"verl": "0.12.0"}.get)
-    monkeypatch.setitem(trainers.PROBES, "verl", "raise SystemExit('imported')")
+    monkeypatch.setitem(ADAPTERS, "verl", replace(ADAPTERS["verl"], probe="raise SystemExit('imported')"))
     found = {f.subject: f for f in trainers.trainers(60)}["verl"]
     assert found.status == "problem"
     assert "version 0.12.0, but the adapter is proven with 0.9.1" in found.text
@@ -222,7 +224,7 @@ def test_another_version_is_a_problem_and_is_not_imported(monkeypatch):
 @pytest.mark.parametrize("name", ["skyrl", "swift", "openrlhf", "tunix"])
 def test_a_trainer_that_a_script_patches_is_tried(monkeypatch, name):
     """With the version that the tests run, the adapter itself says what is missing: here the trainer's code."""
-    distribution = TRAINERS[name][0]
+    distribution = ADAPTERS[name].distribution
     monkeypatch.setattr(trainers, "installed", {distribution: "9.9"}.get)
     found = {f.subject: f for f in trainers.trainers(60)}
     assert found[name].status == "problem"
@@ -230,10 +232,16 @@ def test_a_trainer_that_a_script_patches_is_tried(monkeypatch, name):
     assert {f.status for subject, f in found.items() if subject != name} == {"absent"}
 
 
+def test_audit_and_adapters_name_the_same_packages():
+    assert {name: package for name, (package, _) in TRAINERS.items()}.items() <= {
+        name: adapter.distribution for name, adapter in ADAPTERS.items()
+    }.items()
+
+
 @pytest.mark.parametrize(("known", "status"), [("True", "ok"), ("False", "problem"), ("1 / 0", "problem")])
 def test_what_the_trainer_says_after_the_adapter_ran_decides(monkeypatch, known, status):
     monkeypatch.setattr(trainers, "installed", {"skyrl": "0.3.0"}.get)
-    monkeypatch.setitem(trainers._BY_SCRIPT, "skyrl", ("ours = print", "pass", known))
+    monkeypatch.setitem(ADAPTERS, "skyrl", Adapter("skyrl", after("ours = print", "pass", known)))
     assert {f.subject: f for f in trainers.trainers(60)}["skyrl"].status == status
 
 
