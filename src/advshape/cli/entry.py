@@ -20,6 +20,7 @@ from advshape.cli.parser import Parser, minus_first
 if TYPE_CHECKING:
     from advshape.training.run import PreparedRun
 
+COMMANDS = (evaluate, passk, watch, report, compare, plan, estimators, derive, reverse, audit, doctor)
 DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 130
 
 
@@ -79,15 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands)
-    evaluate.add(commands)
-    passk.add(commands)
-    watch.add(commands)
-    report.add(commands)
-    compare.add(commands)
-    plan.add(commands)
-    _add_tables(commands)
+    for command in COMMANDS:
+        command.add(commands)
     _add_demo(commands)
-    doctor.add(commands)
     return parser
 
 
@@ -117,13 +112,6 @@ def _add_train(commands: Any) -> None:
     sub.add_argument("--overwrite", action="store_true", help="replace an existing run directory")
     sub.add_argument("--quiet", action="store_true", help="no progress bars")
     sub.set_defaults(run=_train)
-
-
-def _add_tables(commands: Any) -> None:
-    estimators.add(commands)
-    derive.add(commands)
-    reverse.add(commands)
-    audit.add(commands)
 
 
 def _add_demo(commands: Any) -> None:
