@@ -33,20 +33,11 @@ _NAMES = {  # room -> its public names; __init__.pyi tells type checkers the sam
     "probe.reversal": ("Finding", "Reversal", "reverse"),
     "objectives.regularize": ("KL", "Deviation", "Regularization", "falling", "regularization"),
     "shaping.advantages": ("advantages",),
-    "objectives.surrogate": (
-        "GRPO",
-        "AllOfK",
-        "Entropy",
-        "Identity",
-        "LogLikelihood",
-        "PassAtK",
-        "SkewR",
-        "Sum",
-        "Surrogate",
-        "Variance",
-    ),
+    "objectives.elementary": ("GRPO", "AllOfK", "Entropy", "Identity", "LogLikelihood", "PassAtK", "SkewR", "Variance"),
+    "objectives.surrogate": ("Sum", "Surrogate"),
     "objectives.literature": ("BetaFamily", "Focal", "GRPOJoint", "LogOdds", "MajorityOfK", "RiskSensitive"),
-    "tables.table": ("AdvantageEstimator", "AdvantageTable", "FiniteSurrogate"),
+    "tables.estimator": ("AdvantageEstimator",),
+    "tables.table": ("AdvantageTable", "FiniteSurrogate"),
 }
 _ROOM = {name: room for room, names in _NAMES.items() for name in names}
 __all__ = sorted(_ROOM)

@@ -30,6 +30,14 @@ from advshape.curriculum.history import (
 from advshape.errors import (
     AdvshapeError as AdvshapeError,
 )
+from advshape.objectives.elementary import GRPO as GRPO
+from advshape.objectives.elementary import AllOfK as AllOfK
+from advshape.objectives.elementary import Entropy as Entropy
+from advshape.objectives.elementary import Identity as Identity
+from advshape.objectives.elementary import LogLikelihood as LogLikelihood
+from advshape.objectives.elementary import PassAtK as PassAtK
+from advshape.objectives.elementary import SkewR as SkewR
+from advshape.objectives.elementary import Variance as Variance
 from advshape.objectives.expression import (
     Expression as Expression,
 )
@@ -73,34 +81,10 @@ from advshape.objectives.regularize import (
     regularization as regularization,
 )
 from advshape.objectives.surrogate import (
-    GRPO as GRPO,
-)
-from advshape.objectives.surrogate import (
-    AllOfK as AllOfK,
-)
-from advshape.objectives.surrogate import (
-    Entropy as Entropy,
-)
-from advshape.objectives.surrogate import (
-    Identity as Identity,
-)
-from advshape.objectives.surrogate import (
-    LogLikelihood as LogLikelihood,
-)
-from advshape.objectives.surrogate import (
-    PassAtK as PassAtK,
-)
-from advshape.objectives.surrogate import (
-    SkewR as SkewR,
-)
-from advshape.objectives.surrogate import (
     Sum as Sum,
 )
 from advshape.objectives.surrogate import (
     Surrogate as Surrogate,
-)
-from advshape.objectives.surrogate import (
-    Variance as Variance,
 )
 from advshape.passk import (
     maj_at_k as maj_at_k,
@@ -129,6 +113,7 @@ from advshape.probe.reversal import (
 from advshape.shaping.advantages import (
     advantages as advantages,
 )
+from advshape.tables.estimator import AdvantageEstimator as AdvantageEstimator
 from advshape.tables.forward import (
     minimum_mse as minimum_mse,
 )
@@ -143,9 +128,6 @@ from advshape.tables.prior import (
 )
 from advshape.tables.prior import (
     fit_prior as fit_prior,
-)
-from advshape.tables.table import (
-    AdvantageEstimator as AdvantageEstimator,
 )
 from advshape.tables.table import (
     AdvantageTable as AdvantageTable,

@@ -18,7 +18,7 @@ import advshape
 from advshape.errors import AdvshapeError
 from advshape.shaping.advantages import group_index
 from advshape.shaping.real import check_real
-from advshape.tables.table import AdvantageEstimator
+from advshape.tables.estimator import AdvantageEstimator
 
 __all__ = ["ENVIRONMENT", "Objective", "Spec", "check_signature", "launch", "require"]
 

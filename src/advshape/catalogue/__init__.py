@@ -15,10 +15,11 @@ from typing import Any
 
 from advshape.catalogue import pass_at_k, passk_training, policy_gradient, reward_level
 from advshape.errors import AdvshapeError
-from advshape.objectives import surrogate
+from advshape.objectives import elementary
 from advshape.objectives.expression import parse
+from advshape.objectives.surrogate import Surrogate
 from advshape.tables import forward
-from advshape.tables.table import AdvantageEstimator
+from advshape.tables.estimator import AdvantageEstimator
 
 __all__ = ["UnknownParameter", "estimator", "estimators", "make_surrogate"]
 
@@ -69,7 +70,7 @@ def estimator(spec: str | Mapping[str, Any], /, **parameters: Any) -> AdvantageE
     return _call(name, ENTRIES[name], found, parameters)
 
 
-def make_surrogate(spec: str, /, **parameters: Any) -> surrogate.Surrogate:
+def make_surrogate(spec: str, /, **parameters: Any) -> Surrogate:
     """The surrogate that a class name, a spec such as "PassAtK(k=8)" or a formula of rho (see `parse`) describes.
 
     >>> make_surrogate("PassAtK(k=8)")
@@ -79,7 +80,7 @@ def make_surrogate(spec: str, /, **parameters: Any) -> surrogate.Surrogate:
     >>> make_surrogate("1-(1-rho)**8 + strength*entropy(rho)", strength=0.1)
     1 - (1 - rho)**8 + 0.1*entropy(rho)
     """
-    known = {name: getattr(surrogate, name) for name in _surrogate_names()}
+    known = {name: getattr(elementary, name) for name in elementary.__all__}
     plain = _SPEC.fullmatch(spec) if isinstance(spec, str) and len(spec) <= 1000 else None
     if plain is None or plain.group(1) not in known or ")" in (plain.group(2) or ""):
         return parse(spec, **parameters)
@@ -94,11 +95,6 @@ def nearest(name: str, known: Any) -> str:
     close = close or [k for k in lower if sorted(k) == sorted(word)]  # two letters exchanged in a short name
     close = close or [k for k in lower if word.startswith(k) or (len(word) > 2 and k.startswith(word))]
     return f", did you mean {lower[close[0]]!r}?" if close else ""
-
-
-def _surrogate_names() -> list[str]:
-    skip = {"Surrogate", "Sum", "non_polynomial_terms"}
-    return [name for name in surrogate.__all__ if name not in skip]
 
 
 def _from_mapping(parts: dict[str, Any]) -> AdvantageEstimator:

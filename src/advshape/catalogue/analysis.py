@@ -21,8 +21,9 @@ from advshape.catalogue import estimator as named
 from advshape.errors import AdvshapeError
 from advshape.objectives.regularize import falling, warning
 from advshape.objectives.surrogate import Sum, Surrogate, non_polynomial_terms
+from advshape.tables.estimator import AdvantageEstimator
 from advshape.tables.prior import Beta
-from advshape.tables.table import DEFAULT_PRIOR, AdvantageEstimator, AdvantageTable, counts_text
+from advshape.tables.table import DEFAULT_PRIOR, AdvantageTable, counts_text
 
 __all__ = [
     "Description",

@@ -10,7 +10,8 @@ import numpy as np
 from advshape.bernstein import FloatArray, choose_ratio
 from advshape.errors import AdvshapeError
 from advshape.objectives.surrogate import Surrogate
-from advshape.tables.table import AdvantageEstimator, AdvantageTable
+from advshape.tables.estimator import AdvantageEstimator
+from advshape.tables.table import AdvantageTable
 
 Formula = Callable[[FloatArray, int], FloatArray | float]
 

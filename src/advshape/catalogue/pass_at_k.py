@@ -8,11 +8,12 @@ import numpy as np
 
 from advshape.bernstein import FloatArray, choose_ratio, log_choose
 from advshape.catalogue.entry import Divisor, by_counts, by_rate, fail_ratio, label, whole
+from advshape.objectives.elementary import AllOfK, PassAtK
 from advshape.objectives.literature import GRPOJoint, GRPOTimesPassAtK, MajorityOfK
-from advshape.objectives.surrogate import AllOfK, PassAtK
 from advshape.passk import pass_at_k as estimated_pass_at_k
+from advshape.tables.estimator import AdvantageEstimator
 from advshape.tables.forward import unbiased
-from advshape.tables.table import AdvantageEstimator, AdvantageTable
+from advshape.tables.table import AdvantageTable
 
 __all__ = [
     "all_of_k",

@@ -14,10 +14,11 @@ from advshape.bernstein import FloatArray, basis, choose_ratio
 from advshape.catalogue.entry import Divisor, by_counts, fail_ratio, label, number, whole
 from advshape.catalogue.policy_gradient import grpo
 from advshape.errors import AdvshapeError
+from advshape.objectives.elementary import GRPO
 from advshape.objectives.literature import GRPOJoint, PassAtKCombination
-from advshape.objectives.surrogate import GRPO
 from advshape.passk import pass_at_k
-from advshape.tables.table import AdvantageEstimator, AdvantageTable
+from advshape.tables.estimator import AdvantageEstimator
+from advshape.tables.table import AdvantageTable
 
 __all__ = [
     "passk_training",

@@ -6,8 +6,8 @@ import numpy as np
 
 from advshape.bernstein import FloatArray
 from advshape.catalogue.entry import NEGLIGIBLE, Divisor, by_counts, by_rate, label, number, whole
-from advshape.objectives.surrogate import GRPO, Identity, LogLikelihood
-from advshape.tables.table import AdvantageEstimator
+from advshape.objectives.elementary import GRPO, Identity, LogLikelihood
+from advshape.tables.estimator import AdvantageEstimator
 
 __all__ = [
     "dr_grpo",

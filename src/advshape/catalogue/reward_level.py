@@ -9,10 +9,10 @@ import numpy as np
 from advshape.bernstein import FloatArray
 from advshape.catalogue.entry import NEGLIGIBLE, Divisor, by_counts, by_rate, label, number, whole
 from advshape.errors import AdvshapeError
+from advshape.objectives.elementary import Entropy, Identity, LogLikelihood, SkewR, Variance
 from advshape.objectives.literature import BetaFamily, Focal, LeadGRPO, LogOdds, RiskSensitive
-from advshape.objectives.surrogate import Entropy, Identity, LogLikelihood, SkewR, Variance
+from advshape.tables.estimator import AdvantageEstimator
 from advshape.tables.forward import unbiased
-from advshape.tables.table import AdvantageEstimator
 
 __all__ = [
     "beta_family",

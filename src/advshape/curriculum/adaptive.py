@@ -12,7 +12,8 @@ from advshape.bernstein import FloatArray
 from advshape.catalogue import estimator
 from advshape.errors import AdvshapeError
 from advshape.shaping.advantages import advantages
-from advshape.tables.table import AdvantageEstimator, AdvantageTable
+from advshape.tables.estimator import AdvantageEstimator
+from advshape.tables.table import AdvantageTable
 
 __all__ = ["entropy_adaptive", "mixed_by_count"]
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from advshape.catalogue import estimator
 from advshape.errors import AdvshapeError
-from advshape.tables.table import AdvantageEstimator
+from advshape.tables.estimator import AdvantageEstimator
 
 __all__ = ["MEASURED", "Objective", "Position", "Ramp", "Rule", "Schedule", "Stage", "Until"]
 

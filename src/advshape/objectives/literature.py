@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 from advshape import bernstein
 from advshape.bernstein import FloatArray
 from advshape.errors import AdvshapeError
-from advshape.objectives.surrogate import Algebra, PassAtK, SkewR, _rho, _whole
+from advshape.objectives.elementary import PassAtK, SkewR
+from advshape.objectives.surrogate import Algebra, _rho, _whole
 
 __all__ = [
     "BetaFamily",

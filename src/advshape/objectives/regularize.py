@@ -14,8 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from advshape.bernstein import FloatArray
 from advshape.errors import AdvshapeError
+from advshape.objectives.elementary import GRPO, Entropy, SkewR, Variance
 from advshape.objectives.literature import Focal
-from advshape.objectives.surrogate import GRPO, Algebra, Entropy, SkewR, Sum, Surrogate, Variance, _rho, terms
+from advshape.objectives.surrogate import Algebra, Sum, Surrogate, _rho, terms
 
 __all__ = ["KL", "Deviation", "Regularization", "base_of", "falling", "regularization"]
 

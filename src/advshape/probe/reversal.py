@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 from advshape.bernstein import FloatArray
 from advshape.catalogue import estimator
 from advshape.errors import AdvshapeError
+from advshape.objectives.elementary import AllOfK, PassAtK
 from advshape.objectives.expression import Expression, parse
 from advshape.objectives.integrated import Formula, IntegratedSurrogate, closed_form
 from advshape.objectives.regularize import falling, warning
-from advshape.objectives.surrogate import AllOfK, PassAtK, Surrogate
+from advshape.objectives.surrogate import Surrogate
 from advshape.probe.call import immeasurable
 from advshape.probe.measure import Arrays, Finding, Measured, measure, staircase
 from advshape.probe.nearest import Match, MeanMatch, nearest, nearest_mean, nearest_weights
+from advshape.tables.estimator import AdvantageEstimator
 from advshape.tables.forward import plug_in_table
-from advshape.tables.table import AdvantageEstimator, AdvantageTable, FiniteSurrogate, counts_text
+from advshape.tables.table import AdvantageTable, FiniteSurrogate, counts_text
 
 __all__ = ["Finding", "Reversal", "reverse"]
 

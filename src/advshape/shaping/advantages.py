@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from advshape.errors import AdvshapeError
 from advshape.shaping.layer_cake import Bounds, layer_cake, narrowed
+from advshape.tables.estimator import AdvantageEstimator
 from advshape.tables.prior import Beta
-from advshape.tables.table import AdvantageEstimator, AdvantageTable
+from advshape.tables.table import AdvantageTable
 
 __all__ = ["Rule", "advantages", "group_index"]
 

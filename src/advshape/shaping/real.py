@@ -9,7 +9,8 @@ import numpy as np
 
 import advshape
 from advshape.errors import AdvshapeError
-from advshape.tables.table import AdvantageEstimator, AdvantageTable
+from advshape.tables.estimator import AdvantageEstimator
+from advshape.tables.table import AdvantageTable
 
 
 def check_real(rule: Any, real: Any, bounds: Any, sizes: Iterable[int]) -> None:

@@ -10,8 +10,9 @@ from advshape.bernstein import FloatArray, basis
 from advshape.errors import AdvshapeError
 from advshape.objectives.integrated import Formula
 from advshape.objectives.surrogate import Surrogate, non_polynomial_terms
+from advshape.tables.estimator import AdvantageEstimator
 from advshape.tables.prior import Beta
-from advshape.tables.table import DEFAULT_PRIOR, AdvantageEstimator, AdvantageTable
+from advshape.tables.table import DEFAULT_PRIOR, AdvantageTable
 
 __all__ = ["minimum_mse", "plug_in", "plug_in_table", "unbiased"]
 

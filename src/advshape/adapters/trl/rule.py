@@ -19,7 +19,8 @@ from advshape.errors import AdvshapeError
 from advshape.objectives.surrogate import Surrogate
 from advshape.shaping.layer_cake import Bounds
 from advshape.shaping.real import check_real
-from advshape.tables.table import AdvantageEstimator, AdvantageTable
+from advshape.tables.estimator import AdvantageEstimator
+from advshape.tables.table import AdvantageTable
 
 __all__ = ["TrainersRule", "advantages_per_rollout"]
 

@@ -25,7 +25,8 @@ from advshape.adapters.trl.state import CheckpointedState
 from advshape.curriculum.history import PromptHistory
 from advshape.errors import AdvshapeError
 from advshape.shaping.layer_cake import Bounds
-from advshape.tables.table import AdvantageEstimator, AdvantageTable
+from advshape.tables.estimator import AdvantageEstimator
+from advshape.tables.table import AdvantageTable
 
 __all__ = [
     "ObjectiveWarning",

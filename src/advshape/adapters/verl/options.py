@@ -14,7 +14,7 @@ import advshape
 from advshape.adapters.objective import Objective
 from advshape.errors import AdvshapeError
 from advshape.shaping.real import check_real
-from advshape.tables.table import AdvantageEstimator
+from advshape.tables.estimator import AdvantageEstimator
 
 __all__ = ["NAME", "examine", "flatten", "objective", "objective_warnings"]
 

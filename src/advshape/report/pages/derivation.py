@@ -24,7 +24,8 @@ from advshape.objectives.surrogate import Surrogate
 from advshape.report.charts.evaluation import SYMBOLS, Chart, chart
 from advshape.report.figures.curves import COLOURS, MARKERS
 from advshape.report.pages.render import render_template
-from advshape.tables.table import AdvantageEstimator, AdvantageTable
+from advshape.tables.estimator import AdvantageEstimator
+from advshape.tables.table import AdvantageTable
 
 Floats = NDArray[np.float64]
 
