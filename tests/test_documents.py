@@ -16,8 +16,8 @@ NAME = re.compile(r"(?<![\w./+-])advshape(?:\.[A-Za-z_]\w*)+(?!\w*[/\\])")
 
 
 def missing_files(text):
-    """Paths below the repository's own folders that match nothing; * stands for anything."""
-    return [path for path in FILE.findall(text) if not any(ROOT.glob(path.rstrip("/")))]
+    """Paths below the repository's own folders that match nothing; * and NAME stand for anything."""
+    return [path for path in FILE.findall(text) if not any(ROOT.glob(path.rstrip("/").replace("NAME", "*")))]
 
 
 def missing_names(text):
