@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -22,8 +23,9 @@ class Parity:
         return Verdict("right") if (completion == "yes") == (problem.data["i"] % 2 == 0) else Verdict("wrong", "no")
 
 def make(limit: int = 100, *, strict: bool = False): return Parity(limit)
-def number(): return 7
-def broken(): raise RuntimeError("the user's own error")
+def number() -> "Task": return 7
+def shell(cmd): open(cmd, "w").close(); return 0
+def broken() -> "Task": raise RuntimeError("the user's own error")
 constant = 3
 """
 
@@ -32,7 +34,9 @@ constant = 3
 def own(tmp_path, monkeypatch):
     """A user's module in the working directory."""
     (tmp_path / "own_parity_task.py").write_text(OWN_TASK)
-    (tmp_path / "own_broken_import.py").write_text("import surely_not_installed_anywhere\n")
+    (tmp_path / "own_broken_import.py").write_text(
+        "import surely_not_installed_anywhere\ndef make() -> surely_not_installed_anywhere.Task: ...\n"
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield "own_parity_task"
@@ -73,8 +77,13 @@ def test_a_class_is_a_function_too(own):
         ("own_parity_task:", {}, "a task is"),
         ("no_such_module_anywhere:make", {}, "no module 'no_such_module_anywhere'"),
         ("advshape.no_such_part:make", {}, "no module 'advshape.no_such_part'"),
-        ("own_parity_task:mkae", {}, "has no function 'mkae'; nearest is 'make'"),
-        ("own_parity_task:constant", {}, "has no function 'constant'"),
+        ("own_parity_task:mkae", {}, "defines no 'mkae'; it declares Parity, make, number, broken. A task is a class"),
+        ("own_parity_task:constant", {}, "defines no 'constant'"),
+        ("own_parity_task:shell", {"cmd": "PWNED"}, "'shell' in"),
+        ("subprocess:getoutput", {"cmd": "touch PWNED"}, "does not declare a task. A task is a class"),
+        ("os:system", {"command": "touch PWNED"}, "defines no 'system'"),
+        ("sys:exit", {}, "no module 'sys'"),
+        ("numpy.testing:assert_equal", {}, "numpy"),
         ("own_parity_task:number", {}, "returned int; a task has a name"),
         ("own_parity_task:make", {"limits": 3}, "allowed: limit: int = 100, strict: bool = False"),
         ("own_parity_task:Parity", {}, "missing a required argument: 'limit'"),
@@ -87,6 +96,7 @@ def test_errors_say_what_is_allowed(own, spec, parameters, message):
     with pytest.raises(AdvshapeError) as caught:
         load_task(spec, **parameters)
     assert message in str(caught.value)
+    assert not Path("PWNED").exists()
 
 
 def test_errors_of_the_users_own_code_pass_through(own):

@@ -27,6 +27,7 @@ def add(commands: Any) -> None:
         help="verl's .yaml, key=value overrides as on verl's command line, or a recipe of `advshape "
         "train`: what in it would undo or change the objective",
     )
+    sub.add_argument("--trust", action="store_true", help="with a recipe: let its own task code (module:function) run")
     sub.add_argument("--seconds", type=seconds, default=120, help="time limit for each trainer's import (default 120)")
     sub.set_defaults(run=run)
 
@@ -38,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
 
     problems = 0
     if options.config:
-        findings = configuration.configuration(options.config, options.seconds)
+        findings = configuration.configuration(options.config, options.seconds, options.trust)
     else:
         print(f"advshape {advshape.__version__}, Python {platform.python_version()}, {platform.platform()}")
         findings = (

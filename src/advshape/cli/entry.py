@@ -111,6 +111,11 @@ def _add_train(commands: Any) -> None:
     )
     sub.add_argument("--overwrite", action="store_true", help="replace an existing run directory")
     sub.add_argument("--quiet", action="store_true", help="no progress bars")
+    sub.add_argument(
+        "--trust",
+        action="store_true",
+        help="with --dry-run, or --resume of a run begun elsewhere: let the recipe's own code (module:function) run",
+    )
     sub.set_defaults(run=_train)
 
 
@@ -126,6 +131,7 @@ def _add_demo(commands: Any) -> None:
 
 def _train(options: argparse.Namespace) -> int:
     from advshape.errors import AdvshapeError
+    from advshape.tasks.declared import require_trust
     from advshape.training.recipe.load import load_recipe
     from advshape.training.recipe.text import describe_plan
 
@@ -143,8 +149,10 @@ def _train(options: argparse.Namespace) -> int:
     from advshape.training import run
 
     if recipe is None:
-        prepared = run.prepare_resume(options.resume)
+        prepared = run.prepare_resume(options.resume, trust=options.trust)
     else:
+        if options.dry_run and not options.trust:
+            require_trust(recipe.task.get("name"), "--dry-run")
         prepared = run.prepare(recipe, options.out, overwrite=options.overwrite, processes=options.processes)
     if options.dry_run:
         print(prepared.plan.recipe.to_toml())

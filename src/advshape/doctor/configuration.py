@@ -16,7 +16,7 @@ from advshape.errors import AdvshapeError
 __all__ = ["configuration"]
 
 
-def configuration(given: Sequence[str], seconds: float) -> Iterator[Finding]:
+def configuration(given: Sequence[str], seconds: float, trust: bool = False) -> Iterator[Finding]:
     """Findings of a file (.toml: a TRL recipe; .yaml: verl's) and key=value overrides, with verl's keys.
 
     Raises AdvshapeError for what cannot be read.
@@ -25,7 +25,7 @@ def configuration(given: Sequence[str], seconds: float) -> Iterator[Finding]:
     if len(files) > 1:
         raise AdvshapeError(f"--config takes one file, got {', '.join(files)}; give the rest as key=value")
     if files and not files[0].endswith((".yaml", ".yml")):
-        yield from recipe(files[0], overrides)
+        yield from recipe(files[0], overrides, trust)
         return
     tree = _tree(Path(files[0])) if files else {}
     for word in overrides:

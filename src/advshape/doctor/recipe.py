@@ -11,15 +11,18 @@ from advshape.errors import AdvshapeError
 __all__ = ["recipe"]
 
 
-def recipe(spec: str, overrides: Sequence[str]) -> Iterator[Finding]:
+def recipe(spec: str, overrides: Sequence[str], trust: bool = False) -> Iterator[Finding]:
     """Findings of a recipe: all that is wrong, where a dry run stops at the first.
 
-    Raises AdvshapeError where the recipe cannot be read.
+    Raises AdvshapeError where the recipe cannot be read, or where its task is the user's own code and is not trusted.
     """
+    from advshape.tasks.declared import require_trust
     from advshape.training.recipe.load import load_recipe, with_defaults
     from advshape.training.recipe.plan import make_plan
 
     found = with_defaults(load_recipe(spec, overrides))
+    if not trust:
+        require_trust(found.task.get("name"), "doctor")
     wrong = list(dict.fromkeys(text for check in _parts(found) if (text := _refusal(check))))
     try:
         plan = None if wrong else make_plan(found)

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 from advshape.errors import AdvshapeError
+from advshape.tasks.declared import find_own_code
 from advshape.tasks.protocol import Outcome, Problem, Prompt, Split, Task, Verdict
 
 __all__ = ["Outcome", "Problem", "Prompt", "Split", "Task", "Verdict", "load_task"]
@@ -35,14 +36,14 @@ def load_task(spec: str, **parameters: Any) -> Task:
     """The task of this name, made with these parameters.
 
     Args:
-        spec: a name of `BUILT_IN` such as ``"countdown"``, ``"reasoning_gym:NAME"``, or ``"module:function"``: any
-            importable callable that returns a task (modules in the working directory are found too).
+        spec: a name of `BUILT_IN` such as ``"countdown"``, ``"reasoning_gym:NAME"``, or ``"module:function"``: a
+            class or function that declares a task (modules in the working directory are found too).
         parameters: keyword arguments of the task.
 
     Raises:
         AdvshapeError: unknown task (with the nearest name), unknown or missing parameters (with the allowed
-            ones), or a function that returns something else than a task. Errors raised by the user's own
-            code are passed on as they are.
+            ones), a function that does not declare a task (nothing is imported then), or returns something else.
+            Errors raised by the user's own code are passed on as they are.
 
     >>> load_task("countdown", four=0.0).problems("heldout", 1)[0].data["numbers"].__len__()
     3
@@ -67,23 +68,11 @@ def load_task(spec: str, **parameters: Any) -> Task:
 
 
 def find_function(spec: str, module: str, name: str) -> Callable[..., Any]:
-    """Import ``module`` (the working directory included) and look ``name`` up in it."""
+    """Import ``module`` (the working directory included), after its source declares a task of this name."""
+    find_own_code(spec)
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.append(os.getcwd())
-    try:
-        found = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise
-        raise AdvshapeError(
-            f"task {spec!r}: no module {error.name!r} on the path or in {os.getcwd()}; {FORMS}"
-        ) from error
-    function = getattr(found, name, None)
-    if not callable(function):
-        names = [key for key, value in vars(found).items() if callable(value) and not key.startswith("_")]
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
-        guess = f"; nearest is {near[0]!r}" if near else ""
-        raise AdvshapeError(f"task {spec!r}: module {module!r} has no function {name!r}{guess}")
+    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
     return function
 
 

@@ -23,6 +23,7 @@ from advshape.evaluation.sampling.evaluate import Evaluation, evaluate
 from advshape.evaluation.sampling.models import ModelSource, load_model
 from advshape.evaluation.stats.curves import paired_difference
 from advshape.report import write_report
+from advshape.tasks.declared import is_own, require_trust
 from advshape.training.card import model_card
 from advshape.training.recipe.load import Recipe, load_recipe
 from advshape.training.recipe.model import lora_config
@@ -30,6 +31,7 @@ from advshape.training.recipe.plan import Plan, grpo_config, make_plan, world_si
 from advshape.training.recipe.trackers import kept_in, tracker_options
 from advshape.training.rundir.checkpoints import choose
 from advshape.training.rundir.directory import RunDirectory, read_jsonl, replace_text
+from advshape.training.rundir.origin import sign_task, was_begun_here
 
 if TYPE_CHECKING:
     from advshape.training.callbacks import MetricsLog
@@ -119,19 +121,23 @@ def prepare(
     return PreparedRun(make_plan(recipe, processes), directory, overwrite)
 
 
-def prepare_resume(out: str | Path) -> PreparedRun:
+def prepare_resume(out: str | Path, *, trust: bool = False) -> PreparedRun:
     """Check that a run can go on from its last checkpoint, or from the start when it has none.
 
     Weights, optimiser, learning-rate schedule and random states come from the checkpoint; rollouts and metrics
     of later steps are dropped and made again, with the bits they had (see ``resume``).
 
     Raises ``AdvshapeError`` when there is no run in ``out``, it is already done, its checkpoints are all damaged, or it
-    was begun with another recipe.
+    was begun with another recipe; and, without ``trust``, when its task is code outside this package and the run was
+    begun by somebody else, or with another ``[task]``.
     """
     check_report()
     directory = RunDirectory(out)
     directory.check_resumable()
-    plan = make_plan(load_recipe(directory.recipe))
+    recipe = load_recipe(directory.recipe)
+    if not trust and not was_begun_here(recipe.task, directory.summary().get("origin")):
+        require_trust(recipe.task.get("name"), f"resuming {directory.path}, which this user did not begin")
+    plan = make_plan(recipe)
     checkpoint, told = choose(directory, plan.recipe)
     return PreparedRun(plan, directory, resumed=True, checkpoint=checkpoint, told=told)
 
@@ -316,6 +322,7 @@ def _header(plan: Plan) -> dict[str, Any]:
         "processes": world_size(),
         "versions": versions(),
         "warnings": list(plan.warnings),
+        **({"origin": sign_task(plan.recipe.task)} if is_own(plan.recipe.task["name"]) else {}),
     }
 
 
