@@ -74,7 +74,7 @@ def test_checking_a_recipe_runs_none_of_its_code(here, capsys, command):
 @pytest.mark.parametrize("trust", [[], ["--trust"]])
 def test_what_is_no_task_never_runs(here, command, trust):
     write("subprocess:getoutput", 'cmd = "touch PWNED"')
-    assert main([*command, *trust]) == 2
+    assert main([*command, *trust]) in (1, 2)  # doctor: a problem found
     assert not (here / "PWNED").exists()
 
 
