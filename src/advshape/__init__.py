@@ -1,7 +1,7 @@
-"""advshape: choose the objective, get the advantages; show us any advantages, we tell you the objective.
+"""advshape: pick an objective and get its advantages, or pass any advantage rule and see what it really optimizes.
 
-A surrogate reward F(rho) of a prompt's success probability becomes an advantage table (forward), a table becomes
-the surrogate that it really optimises with n rollouts (reverse). arXiv:2510.23049.
+A surrogate reward F(rho) of a prompt's success probability becomes an advantage table (forward); a table becomes
+the surrogate that it really optimizes with n rollouts (reverse). arXiv:2510.23049.
 
 >>> import advshape as adv
 >>> E = adv.estimator("pass_at_k", k=2)

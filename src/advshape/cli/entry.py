@@ -74,7 +74,8 @@ _EXTRAS = {
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="advshape",
-        description="Choose the objective, get the advantages; show any advantages, get the objective.",
+        description="Pick an objective and get its advantages, or pass any advantage rule and see what it really "
+        "optimizes.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
