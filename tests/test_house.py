@@ -36,8 +36,6 @@ STILL_LONG = {  # modules over 300 lines that are being split; the list only shr
     "advshape.tasks.code",
     "advshape.tasks.countdown",
     "advshape.tasks.rows",
-    "advshape.tasks.sandbox.host",
-    "advshape.tasks.sandbox.inside.harness",
     "advshape.training.run",
 }
 
@@ -108,6 +106,37 @@ def test_every_folder_opens_with_its_question_and_where_to_start(module):
     assert start is not None, "its docstring names the file to start with: Start at `module`."
     told = {f"advshape.{room.name}": ROOT / room.start for room in PLAN}
     assert told.get(module, start) == start, "ARCHITECTURE.md starts elsewhere"
+
+
+def dangling(text, names, folder):
+    """Lower-case words in backticks that are neither a file of the folder, nor a name of its code, nor a public one."""
+    words = re.findall(r"`([a-z_]+(?:\.[a-z_]+)*(?:\.py|/)?)`", text)
+    known = {*names, *advshape.__all__, *(path.stem for path in folder.rglob("*.py")), "advshape"}
+    return [word for word in words if word not in known and not (folder / word).exists()]
+
+
+@pytest.mark.parametrize("module", FOLDERS)
+def test_the_opening_words_name_what_is_there(module):
+    """In the docstring of a folder, and in the paragraph of ARCHITECTURE.md on a room."""
+    folder = FOLDERS[module].parent
+    names = re.findall(
+        r"\b(?:def|class) (\w+)|^(\w+)(?=:? .*= )", "\n".join(p.read_text() for p in folder.rglob("*.py"))
+    )
+    names = {name for pair in names for name in pair} | {
+        ".".join(path.relative_to(folder).with_suffix("").parts) for path in folder.rglob("*.py")
+    }
+    assert dangling(ast.get_docstring(ast.parse(FOLDERS[module].read_text())), names, folder) == []
+    for line in house.PLAN.read_text(encoding="utf-8").splitlines():
+        if line.startswith(f"**[{module.removeprefix('advshape.')}/]"):
+            assert dangling(line, names, folder) == []
+
+
+def test_the_check_of_names_can_fail():
+    folder = PACKAGE / "tables"
+    assert dangling("`table` and `formulas`, `table.py`, `cells/`, `advantages`", {"table"}, folder) == [
+        "formulas",
+        "cells/",
+    ]
 
 
 def test_few_doors():
