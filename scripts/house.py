@@ -142,6 +142,21 @@ def question(room: str) -> str:
     return first[: first.index("?") + 1] if "?" in first else first
 
 
+def _importers(name: str, order: list[str], graph: Mapping[str, set[str]]) -> str:
+    """Who imports a room, in few words.
+
+    >>> order = ["a", "b", "c", "d", "e", "f", "g"]
+    >>> graph = {"a": set(), "b": set(), **{name: {"a", "b"} for name in "cde"}, "f": {"a", "f"}, "g": {"a"}}
+    >>> [_importers(name, order, graph) for name in "abg"]
+    ['every room below but b', 'every room below but f and g', 'no room']
+    """
+    below = order[order.index(name) + 1 :]
+    without = [other for other in below if name not in graph[other]]
+    if len(below) > 4 and len(without) < 3:
+        return " but ".join(["every room below", *filter(None, [" and ".join(without)])])
+    return ", ".join(other for other in below if other not in without) or "no room"
+
+
 def with_importers(text: str) -> str:
     """The plan with each room's `Imported by` as the code has it."""
     graph = arrows()
@@ -150,10 +165,6 @@ def with_importers(text: str) -> str:
     for line in text.splitlines(keepends=True):
         if room := _ROOM.match(line):
             name = Path(room["path"]).stem
-            users = [other for other in order if name in graph[other]]
-            below = order[order.index(name) + 1 :]
-            short = "every other room" if len(users) == len(order) - 1 else "every room below"
-            words = short if users == below and len(users) > 3 else ", ".join(users) or "no room"
-            line = _USED.sub(words, line.rstrip("\n")) + "\n"
+            line = _USED.sub(_importers(name, order, graph), line.rstrip("\n")) + "\n"
         lines.append(line)
     return "".join(lines)
