@@ -279,7 +279,7 @@ def findings(estimator: AdvantageEstimator, n: int) -> list[str]:
     """What a user must know: where the objective falls, where right is worth less than wrong, an infinite pull.
 
     >>> from advshape.tables.forward import plug_in
-    >>> from advshape.objectives.surrogate import Entropy, Identity
+    >>> from advshape.objectives.elementary import Entropy, Identity
     >>> for line in findings(plug_in(Identity() + Entropy()), 8): print(line)
     no unbiased table exists for any n: the derivative of Entropy() is no polynomial in rho
     F falls for rho in (0.7311, 1): right answers are pushed down there; weaken the regulariser

@@ -102,7 +102,7 @@ class Regularization:
 def base_of(objective: Surrogate) -> Surrogate | None:
     """The objective without its regularising terms, GRPO for skew-R and focal; None where nothing regularises.
 
-    >>> from advshape.objectives.surrogate import Identity
+    >>> from advshape.objectives.elementary import Identity
     >>> base_of(Identity() + 0.1 * Entropy()), base_of(SkewR()), base_of(Identity())
     (Identity(), GRPO(), None)
     """
@@ -125,7 +125,7 @@ def regularization(objective: Surrogate, base: Surrogate | None = None, scale: f
     kept; None makes Omega equal at both ends, so that it prefers solved prompts no more than hopeless ones (1 where an
     end is infinite). Shapes are judged on 4,001 points, dense at the ends.
 
-    >>> from advshape.objectives.surrogate import GRPO, SkewR
+    >>> from advshape.objectives.elementary import GRPO, SkewR
     >>> print(regularization(SkewR(), GRPO()))
     F = 0.5 * GRPO() + Omega
     Omega = 1 * Deviation(), concave
@@ -153,7 +153,7 @@ def falling(surrogate: Surrogate) -> tuple[tuple[float, float], ...]:
     Found on a grid in logit rho up to 2e-15 from both ends, refined by bisection; the limits F'(0) and F'(1) decide
     beyond. F' counts as negative where it is below -1e-12 of its own terms and of its mean size.
 
-    >>> from advshape.objectives.surrogate import Identity
+    >>> from advshape.objectives.elementary import Identity
     >>> [(round(low, 4), round(high, 4)) for low, high in falling(Identity() + 0.5 * Entropy())]
     [(0.8808, 1.0)]
     """
@@ -171,7 +171,7 @@ def falling(surrogate: Surrogate) -> tuple[tuple[float, float], ...]:
 def warning(spans: tuple[tuple[float, float], ...]) -> str:
     """One sentence on where an objective falls.
 
-    >>> from advshape.objectives.surrogate import Identity
+    >>> from advshape.objectives.elementary import Identity
     >>> print(warning(falling(Identity() + 0.02 * Entropy())))    # beyond logit rho = 50, where 1 - rho = 2e-22
     F falls for rho in (1 - 1.8e-15, 1), or in a part of it too short for double precision: right answers are pushed
     down there; so close to an end it hardly matters

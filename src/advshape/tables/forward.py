@@ -27,7 +27,7 @@ def plug_in(surrogate: Surrogate) -> AdvantageEstimator:
     Biased; silent at c = 0 and c = n; works for every surrogate that is smooth inside (0, 1).
     arXiv:2510.23049 (forward engineering).
 
-    >>> from advshape.objectives.surrogate import GRPO
+    >>> from advshape.objectives.elementary import GRPO
     >>> plug_in(GRPO()).table(4).positive.round(4)
     array([0.    , 1.7321, 1.    , 0.5774, 0.    ])
     """
@@ -48,7 +48,7 @@ def unbiased(surrogate: Surrogate, baseline: Baseline = "leave_one_out") -> Adva
     a Beta prior: the posterior mean of the others, minimum variance under the isotropic-score model.
     Raises AdvshapeError, naming the term, where no unbiased table exists. Theory: Davis & Recht, arXiv:2510.13651.
 
-    >>> from advshape.objectives.surrogate import PassAtK
+    >>> from advshape.objectives.elementary import PassAtK
     >>> unbiased(PassAtK(2), "centered").table(4).positive.round(4)
     array([0.    , 2.    , 0.6667, 0.    , 0.    ])
     """
@@ -98,7 +98,7 @@ def minimum_mse(
     nonnegative: forbid weights that push right answers down. Under the isotropic-score model (theory: ridge
     regression in the Bernstein basis).
 
-    >>> from advshape.objectives.surrogate import PassAtK
+    >>> from advshape.objectives.elementary import PassAtK
     >>> minimum_mse(PassAtK(8), signal=64, nonnegative=False, prior=Beta(0.5, 1.0)).table(2).weight.round(3)
     array([ 1.744, -0.946])
     """
