@@ -11,7 +11,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
-from itertools import pairwise, permutations, product
+from itertools import pairwise, permutations
 
 import house
 
@@ -94,13 +94,16 @@ def ordered(rows: list[list[Node]], ways: Sequence[Sequence[Node]], row: Callabl
         at = {node: i - (len(nodes) - 1) / 2 for nodes in rows for i, node in enumerate(nodes)}
         return crossings(ways, at, row), sum(abs(at[a] - at[b]) for w in ways for a, b in pairwise(w))
 
-    for _, index in product(range(8), range(len(rows))):
-        choices = []
-        for order in permutations(rows[index]):
-            rows[index] = list(order)
-            choices.append((cost(), len(choices), rows[index]))
-        rows[index] = min(choices)[2]
-    return rows
+    while True:
+        before = [list(nodes) for nodes in rows]
+        for index in range(len(rows)):
+            choices = []
+            for order in permutations(rows[index]):
+                rows[index] = list(order)
+                choices.append((cost(), len(choices), rows[index]))
+            rows[index] = min(choices)[2]
+        if rows == before:
+            return rows
 
 
 def placed(rows: list[list[Node]], ways: Sequence[Sequence[Node]]) -> dict[Node, int]:
