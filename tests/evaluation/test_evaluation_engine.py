@@ -183,11 +183,21 @@ def test_the_verifier_is_all_its_source(package):
     seen = {verifier_version(task)}
     for name in ("rules.py", "deep.py", "sub/worker.py", "task.py"):
         with (folder / name).open("a") as file:
-            file.write("# changed\n")
+            file.write("CHANGED = 1\n")
         seen.add(verifier_version(task))
     assert len(seen) == 5
-    (folder / "unused.py").write_text("# changed\n")
+    (folder / "unused.py").write_text("CHANGED = 1\n")
+    for name in ("rules.py", "task.py"):  # what decides no verdict
+        (folder / name).write_text('"""A word."""\n\n# a comment\n' + (folder / name).read_text())
     assert verifier_version(task) in seen
+
+
+def test_a_rule_with_a_name_is_that_name(package):
+    task = package[1]
+    type(task).VERIFIER = "of May"
+    assert verifier_version(task) == "usertasks.task.Sums of May"
+    other = type("Other", (type(task),), {"__module__": "usertasks.task"})()
+    assert "of May" not in verifier_version(other)  # it may judge in another way
 
 
 def test_a_lone_module_counts_the_files_beside_it_that_it_imports(tmp_path, monkeypatch):

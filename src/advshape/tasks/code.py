@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from advshape.errors import AdvshapeError
 from advshape.tasks.protocol import Problem, Verdict
@@ -62,6 +62,9 @@ class Code(FileTask):
     Raises:
         AdvshapeError: no sandbox can be made here, file or column missing, a problem without tests.
     """
+
+    VERIFIER: ClassVar[str] = "2"
+    """Names the rule of verdicts: another one where a verdict can change."""
 
     path: str | None = None
     heldout_path: str | None = None

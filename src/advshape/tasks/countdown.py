@@ -16,7 +16,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,9 @@ class Countdown:
     >>> task.verdict(example, "4*(12-2)").reason
     'uses 2, 4, 12; the puzzle has 4, 7, 12, each to be used exactly once'
     """
+
+    VERIFIER: ClassVar[str] = "78dd0349"
+    """Names the rule of verdicts: another one where a verdict can change."""
 
     four: float = 0.6
     largest: int = 20

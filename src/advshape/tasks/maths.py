@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from typing import ClassVar
 
 from advshape.errors import AdvshapeError
 from advshape.tasks.protocol import Problem, Verdict
@@ -51,6 +52,9 @@ class Maths(FileTask):
     Raises:
         AdvshapeError: package missing, file or column missing (with those there are), a row without an answer.
     """
+
+    VERIFIER: ClassVar[str] = "0dbd7ef0"
+    """Names the rule of verdicts: another one where a verdict can change."""
 
     path: str | None = None
     heldout_path: str | None = None

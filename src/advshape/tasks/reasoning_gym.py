@@ -13,7 +13,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 from advshape.errors import AdvshapeError
 from advshape.tasks.protocol import Problem, Prompt, Split, Verdict, check_request
@@ -68,6 +68,9 @@ class ReasoningGym:
     >>> task.problems("train", 1)[0].prompt                                # doctest: +SKIP
     [{'role': 'user', 'content': 'Calculate 7 + 3.\\n\\nPut your final answer, ...'}]
     """
+
+    VERIFIER: ClassVar[str] = "e35a9f83"
+    """Names the rule of verdicts: another one where a verdict can change."""
 
     def __init__(
         self,

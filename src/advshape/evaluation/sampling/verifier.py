@@ -41,17 +41,39 @@ def task_identity(task: Task) -> str:
 
 
 def verifier_version(task: Task) -> str:
-    """Class of the verifier, 8 hex digits of its source, and the version of a package that it calls.
+    """Which rule of verdicts is this: the verifier's class, the rule's name, the version of a package that it calls.
 
-    The source is its module's, with all modules of the same package that this one needs: imported, or named in a
-    text, as workers and what runs in a sandbox are. A changed verifier so gets other settings: its verdicts never
-    mix with those of the old one.
+    The tasks of this package name their rule (`VERIFIER`): a new name where a verdict can change, and tests hold old
+    names to the verdicts that they gave. A task of one's own may do so too. One that does not gets 8 hex digits of
+    its code: of its module and all modules of the same package that this one needs, imported or named in a text.
+    Comments, docstrings and layout decide no verdict and do not count. Another rule is another setting: its verdicts
+    never mix with those of the old one.
+
+    >>> from advshape.tasks import load_task
+    >>> verifier_version(load_task("countdown"))
+    'advshape.tasks.countdown.Countdown 78dd0349'
     """
     kind = type(task)
-    source = "".join(f"{name}\n{text}" for name, text in sorted(verifier_sources(kind.__module__).items()))
+    rule = vars(kind).get("VERIFIER")  # the class's own: a subclass judges as it likes
+    if rule is None:
+        found = verifier_sources(kind.__module__)
+        rule = _digest("".join(f"{name}\n{_code(text)}" for name, text in sorted(found.items()))) if found else ""
     others = [f"{name} {number}" for name, number in package_versions(task).items() if name != "advshape"]
-    parts = [f"{kind.__module__}.{kind.__qualname__}", _digest(source) if source else "", *others]
-    return " ".join(part for part in parts if part)
+    return " ".join(part for part in (f"{kind.__module__}.{kind.__qualname__}", str(rule), *others) if part)
+
+
+def _code(source: str) -> str:
+    """A source without what decides nothing; as it is where it cannot be parsed."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return source
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
+            node
+        ):
+            node.body = node.body[1:]
+    return ast.dump(tree)
 
 
 def verifier_sources(module: str) -> dict[str, str]:
