@@ -112,7 +112,7 @@ def test_other_tasks_sample_nothing_again(there, capsys, task):
     assert {line["completion"] for line in rollouts[8:]} <= {line["completion"] for line in rollouts[:8]}
     judged_again = any("judged again by this verifier, not sampled again" in note for note in notes)
     rule = json.loads(before[0])["settings"]["verifier"].split()[1]
-    assert (len(rollouts), judged_again) == ((8, False) if type_of(task).VERIFIER == rule else (16, True))
+    assert (len(rollouts), judged_again) == ((8, False) if rule == type_of(task).VERIFIER else (16, True))
 
 
 def type_of(task):
