@@ -73,11 +73,32 @@ def exponential(r, epsilon, beta):
     return (e / (e.mean() + epsilon) - 1) / beta
 
 
+def leave_one_out(r, divide):
+    found = []
+    for i, x in enumerate(r):
+        rest = np.delete(r, i)
+        found.append((x - rest.mean()) / (divide(rest) if np.ptp(rest) else 1))
+    return np.array(found)
+
+
+def marginal(r, divide, k):
+    """k P(k-1 of the others are all wrong) (r - mean) / deviation."""
+    share = [np.mean([not r[list(s)].any() for s in combinations(set(range(len(r))) - {i}, k - 1)]) for i in range(N)]
+    return k * np.array(share) * (r - r.mean()) / divide(r) if np.ptp(r) else 0 * r
+
+
 DEVIATIONS = {  # name: (parameters, the rule as rewards, divide -> advantages)
     "grpo": ({}, lambda r, d: (r - r.mean()) / d(r)),
     "skew_r": ({"strength": 0.7}, lambda r, d: (1 - 0.7 * r.mean()) * (r - r.mean()) / d(r)),
     "prioritized_grpo": ({}, lambda r, d: focal(r, d, 1)),
     "focal_grpo": ({"gamma": 1.5}, lambda r, d: focal(r, d, 1.5)),
+    "f_grpo": ({"gamma": 0.5}, lambda r, d: focal(r, d, 0.5)),
+    "gaussian": (
+        {"width": 0.2, "center": 0.3},
+        lambda r, d: np.exp(-((r.mean() - 0.3) ** 2) / 0.08) * (r - r.mean()) / d(r),
+    ),
+    "grpo_leave_one_out": ({}, leave_one_out),
+    "grpo_k_leave_one_out": ({"k": 3}, lambda r, d: marginal(r, d, 3)),
     "grpo_k": ({"k": 3}, lambda r, d: 3 * focal(r, d, 2)),
     "grpo_k_joint": ({"k": 3}, lambda r, d: joint(r, d, 3)),
     "grpo_lead": ({}, lead),

@@ -8,7 +8,7 @@ import pytest
 from scipy.integrate import simpson
 
 import advshape as adv
-from advshape.objectives.literature import Rerolled
+from advshape.objectives.weighted import Rerolled
 
 RHO = [Fraction(1, 50), Fraction(1, 3), Fraction(9, 10)]
 NAMES = ["grpo", "rloo", "nsr", "pkpo_loo(k=2)", "pass_at_k(k=2)", "maxrl", "rejection"]

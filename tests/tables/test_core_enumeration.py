@@ -38,6 +38,30 @@ def pair_kernel(r, k):
     return result
 
 
+def maxpo(r, k):
+    """(1/(n-1)) sum_{l != i} k E[max(S, r_i) - max(S, r_l)], S a random (k-1)-subset of the n - 2 others; real r."""
+    n, found = len(r), []
+    for i in range(n):
+        gains = []
+        for m in set(range(n)) - {i}:
+            rest = [x for q, x in enumerate(r) if q not in (i, m)]
+            gains += [k * np.mean([max(*s, r[i]) - max(*s, r[m]) for s in combinations(rest, k - 1)])]
+        found.append(sum(gains) / (n - 1))
+    return found
+
+
+def leave_one_out(r):
+    """Mean and std of the others, torch's and numpy's std(ddof=1); not divided where that is 0."""
+    spread = [np.std(others(r, i), ddof=1) for i in range(len(r))]
+    return [(x - np.mean(others(r, i))) / (spread[i] + 1e-6 if spread[i] else 1) for i, x in enumerate(r)]
+
+
+def asymmetric(r, weight):
+    """weight(rho) (r - rho) of Heckel et al., with the limits at the ends: -1 if all are wrong, 0 if all are right."""
+    rho = np.mean(r)
+    return [weight(rho) * (x - rho) if 0 < rho < 1 else rho - 1 for x in r]
+
+
 def marginal(r, k, before, after, baseline):
     """k x share of (k-1)-subsets of the others in which my answer decides, times (r_i - baseline)."""
     result = []
@@ -150,10 +174,12 @@ DEFINITIONS = {
     "rloo": lambda r: [x - np.mean(others(r, i)) for i, x in enumerate(r)],
     "dr_grpo": lambda r: [x - np.mean(r) for x in r],
     "grpo": lambda r: [(x - np.mean(r)) / std(r) for x in r],
+    "grpo_leave_one_out": leave_one_out,
     "rejection": lambda r: [x / max(np.mean(r), 1e-9) for x in r],
     "reinforce_k": lambda r: marginal(r, K, any, lambda s: 1, False),
     "rloo_k": lambda r: marginal(r, K, any, lambda s: 1, True),
     "pass_at_k": lambda r: pair_kernel(r, K),
+    "maxpo": lambda r: maxpo(r, K),
     "pass_at_k_plug_in": slope_rule(lambda p: K * (1 - p) ** (K - 1)),
     "pkpo_s": lambda r: [len(r) * s for s in pkpo_s(r, K)],
     "pkpo_loo": lambda r: pkpo_loo(r, K),
@@ -161,6 +187,10 @@ DEFINITIONS = {
     "leave_one_out_max": lambda r: [len(r) * (max(r) - max(others(r, i))) for i in range(len(r))],
     "grpo_k": slope_rule(lambda p: K * (1 - p) ** (K - 1) / np.sqrt(p * (1 - p))),
     "grpo_k_joint": slope_rule(lambda p: K * (1 - p) ** (K - 1) / np.sqrt((1 - p) ** K * (1 - (1 - p) ** K))),
+    "grpo_k_leave_one_out": lambda r: [
+        K * subsets_fraction(others(r, i), K - 1, lambda s: not any(s)) * (x - np.mean(r)) / std(r)
+        for i, x in enumerate(r)
+    ],
     "passk_training": lambda r: chen(r, K),
     "passk_training_full": lambda r: chen_full(tuple(r), 2),
     "passk_training_bootstrap": lambda r: chen_bootstrap(r, 2),
@@ -174,6 +204,11 @@ DEFINITIONS = {
     "majority_of_k": lambda r: marginal(r, K, lambda s: sum(s) > K / 2, lambda s: sum(s) + 1 > K / 2, True),
     "skew_r": lambda r: [(1 - np.mean(r)) * (x - np.mean(r)) / std(r) for x in r],
     "focal_grpo": lambda r: [(1 - np.mean(r)) ** 2 * (x - np.mean(r)) / std(r) for x in r],
+    "f_grpo": lambda r: [(1 - np.mean(r)) ** 2 * (x - np.mean(r)) / std(r) for x in r],
+    "gaussian": lambda r: [np.exp(-((np.mean(r) - 0.5) ** 2) / 0.245) * (x - np.mean(r)) / std(r) for x in r],
+    "linear_r": lambda r: asymmetric(r, lambda p: 1 / p),
+    "sqrt_r": lambda r: asymmetric(r, lambda p: 1 / (p * np.sqrt(1 - p))),
+    "tsallis": slope_rule(lambda p: p**-0.75),
     "prioritized_rloo": lambda r: [(1 - np.mean(r)) * (x - np.mean(others(r, i))) for i, x in enumerate(r)],
     "prioritized_grpo": lambda r: [(1 - np.mean(r)) * (x - np.mean(r)) / std(r) for x in r],
     "maxrl": lambda r: mixed(r, lambda x, p: (x - p) / p) if np.mean(r) < 1 else [0.0] * len(r),
@@ -196,6 +231,8 @@ NEEDS_K = {
     "pkpo_loo_minus_one",
     "grpo_k",
     "grpo_k_joint",
+    "grpo_k_leave_one_out",
+    "maxpo",
     "passk_training",
     "all_of_k",
     "majority_of_k",
@@ -329,6 +366,26 @@ def test_derivatives_are_derivatives_and_polynomials_are_exact(surrogate):
             )
         if surrogate.degree:
             assert surrogate.bernstein(surrogate.degree - 1) is None
+
+
+def test_linear_r_is_the_likelihood_of_order_n_exactly():
+    """In fractions: A+ = n/c - 1 and A- = -1 in all groups give E[g] = sum_{k<=n} (1-rho)^(k-1), as rejection does."""
+    for n in (1, 2, 5):
+        for rho in (Fraction(1, 9), Fraction(3, 4)):
+            total = Fraction(0)
+            for r in product([0, 1], repeat=n):
+                c = sum(r)
+                chance = rho**c * (1 - rho) ** (n - c)
+                total += chance * sum((Fraction(n, c) - 1 if x else -1) * (x - rho) for x in r) / (n * rho * (1 - rho))
+            assert total == sum((1 - rho) ** (k - 1) for k in range(1, n + 1))
+            table = adv.estimator("linear_r").table(n)
+            assert table.surrogate().derivative(float(rho)) == pytest.approx(float(total), rel=1e-12)
+
+
+def test_maxpo_on_real_rewards_is_the_layer_cake_of_its_table():
+    rewards = np.random.default_rng(1).normal(size=(20, 7)).round(1)  # rounded: ties
+    found = adv.advantages(rewards, "maxpo(k=3)", real="layer_cake")
+    np.testing.assert_allclose(found, [maxpo(list(r), 3) for r in rewards], atol=1e-12)
 
 
 def test_the_oracle_can_fail():

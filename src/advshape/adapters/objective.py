@@ -40,8 +40,8 @@ class Objective:
     def read(cls, spec: Spec | None) -> Objective:
         """From "pass_at_k(k=8)", an estimator, or a mapping (also as JSON) for `advshape.estimator`.
 
-        Beside what `advshape.estimator` takes a mapping may hold scale ("none", "rms" or a number) and, for real-valued
-        rewards, real="layer_cake" and bounds=[low, high]. Raises AdvshapeError for anything else.
+        Beside what `advshape.estimator` takes a mapping may hold, for real-valued rewards, real="layer_cake" and
+        bounds=[low, high]. Raises AdvshapeError for anything else.
 
         >>> Objective.read('{"estimator": "rloo", "real": "layer_cake"}')
         Objective(rule=AdvantageEstimator(rloo), real='layer_cake', bounds=None)
@@ -58,8 +58,7 @@ class Objective:
         if isinstance(spec, str):
             return cls(advshape.estimator(spec))
         own = {key: spec[key] for key in ("real", "bounds") if key in spec}
-        rest = {key: value for key, value in spec.items() if key not in ("scale", *own)}
-        rule = advshape.estimator(rest).scaled(spec.get("scale", "none"))
+        rule = advshape.estimator({key: value for key, value in spec.items() if key not in own})
         check_real(rule, own.get("real"), own.get("bounds"), [max(8, rule.smallest_n)])
         return cls(rule, **own)
 

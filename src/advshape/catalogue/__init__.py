@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from advshape.catalogue import pass_at_k, passk_training, policy_gradient, reward_level
+from advshape.catalogue import pass_at_k, passk_training, policy_gradient, prompt_weights, reward_level
+from advshape.catalogue.spec import Named, Spec, read, read_name
 from advshape.errors import AdvshapeError
 from advshape.objectives import elementary
 from advshape.objectives.expression import parse
@@ -30,13 +30,9 @@ class UnknownParameter(AdvshapeError):
 
 ENTRIES: dict[str, Callable[..., AdvantageEstimator]] = {
     f.__name__: f
-    for family in (policy_gradient, pass_at_k, passk_training, reward_level)
+    for family in (policy_gradient, pass_at_k, passk_training, prompt_weights, reward_level)
     for f in (getattr(family, name) for name in family.__all__)
 }
-
-_SPEC = re.compile(r"\s*([A-Za-z_]\w*)\s*(?:\((.*)\))?\s*", re.DOTALL)
-_VALUE = re.compile(r"[-+.\d]+(?:e[-+]?\d+)?")
-_PARAMETER = re.compile(r"\s*([A-Za-z_]\w*)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([-+\w.]+))\s*")
 
 
 def estimators() -> tuple[str, ...]:
@@ -48,26 +44,38 @@ def estimators() -> tuple[str, ...]:
     return tuple(ENTRIES)
 
 
-def estimator(spec: str | Mapping[str, Any], /, **parameters: Any) -> AdvantageEstimator:
-    """The estimator that a name, a spec such as "pass_at_k(k=8)" or a mapping describes.
+def estimator(spec: str | Mapping[str, Any] | AdvantageEstimator, /, **parameters: Any) -> AdvantageEstimator:
+    """The estimator that text or a mapping describes; an estimator is returned as it is.
 
+    Text: a name, one with parameters, or a sum: "rloo", "pass_at_k(k=8)", "0.7*grpo + 0.3*nsr"; "at unit rms" behind it
+    brings it to that scale (see `AdvantageEstimator.scaled`). Every estimator's name of this form is such a text.
     Mapping: {"estimator": "pass_at_k", "k": 8}, or {"surrogate": "PassAtK", "k": 8, "build": "unbiased",
-    "baseline": "centered"}; build is "unbiased" (default), "plug_in" or "minimum_mse".
+    "baseline": "centered"}; build is "unbiased" (default), "plug_in" or "minimum_mse"; both may hold scale: "none"
+    (default), "rms" or a number.
     Raises AdvshapeError for an unknown name (with the nearest one) or parameter (with the allowed ones).
 
     >>> estimator("rloo_k", k=8)
     AdvantageEstimator(rloo_k(k=8))
     >>> estimator("rloo_k(k=8)").smallest_n
     8
+    >>> estimator({"estimator": "0.7*grpo + 0.3*nsr", "scale": "rms"})
+    AdvantageEstimator(0.7 * grpo + 0.3 * nsr at unit rms)
     """
     if isinstance(spec, Mapping):
         return _from_mapping({**spec, **parameters})
+    if isinstance(spec, AdvantageEstimator) and not parameters:
+        return spec
     if not isinstance(spec, str):
         raise AdvshapeError(f"an estimator is named by a string or a mapping, got {spec!r}")
-    name, found = _parse(spec)
-    if name not in ENTRIES:
-        raise AdvshapeError(f"unknown estimator {name!r}{nearest(name, ENTRIES)}; `advshape estimators` lists all")
-    return _call(name, ENTRIES[name], found, parameters)
+    try:
+        found = read(spec)
+        if parameters and len(list(_names(found))) != 1:
+            raise AdvshapeError(f"parameters beside a sum belong to none of its parts; write them into {spec[:80]!r}")
+        return _build(found, parameters)
+    except UnknownParameter:
+        raise
+    except AdvshapeError as error:
+        raise AdvshapeError(f"{error}{_perhaps_objective(spec)}") from None
 
 
 def make_surrogate(spec: str, /, **parameters: Any) -> Surrogate:
@@ -81,11 +89,10 @@ def make_surrogate(spec: str, /, **parameters: Any) -> Surrogate:
     1 - (1 - rho)**8 + 0.1*entropy(rho)
     """
     known = {name: getattr(elementary, name) for name in elementary.__all__}
-    plain = _SPEC.fullmatch(spec) if isinstance(spec, str) and len(spec) <= 1000 else None
-    if plain is None or plain.group(1) not in known or ")" in (plain.group(2) or ""):
+    named = read_name(spec) if isinstance(spec, str) else None
+    if named is None or named.name not in known:
         return parse(spec, **parameters)
-    name, found = _parse(spec)
-    return _call(name, known[name], found, parameters)
+    return _call(named.name, known[named.name], named.parameters, parameters)
 
 
 def nearest(name: str, known: Any) -> str:
@@ -97,7 +104,40 @@ def nearest(name: str, known: Any) -> str:
     return f", did you mean {lower[close[0]]!r}?" if close else ""
 
 
+def _build(spec: Spec | Named, parameters: Mapping[str, Any]) -> AdvantageEstimator:
+    if isinstance(spec, Named):
+        if spec.name not in ENTRIES:
+            hint = nearest(spec.name, ENTRIES)
+            raise AdvshapeError(f"unknown estimator {spec.name!r}{hint}; `advshape estimators` lists all")
+        return _call(spec.name, ENTRIES[spec.name], spec.parameters, dict(parameters))
+    (weight, first), *rest = spec.terms
+    found = weight * _build(first, parameters)
+    for weight, term in rest:
+        found = found + weight * _build(term, {})
+    return found.scaled("rms") if spec.unit_rms else found
+
+
+def _names(spec: Spec) -> Iterator[Named]:
+    for _, term in spec.terms:
+        yield from _names(term) if isinstance(term, Spec) else (term,)
+
+
+def _perhaps_objective(text: str) -> str:
+    """What to call where the text is an objective F rather than a rule; else nothing."""
+    named = read_name(text)
+    try:
+        known = named is None or named.name not in ENTRIES
+        make_surrogate(text)
+    except AdvshapeError:
+        known = named is not None and named.name in elementary.__all__
+    return f"; as an objective it makes an estimator by advshape.unbiased({text[:60]!r})" if known else ""
+
+
 def _from_mapping(parts: dict[str, Any]) -> AdvantageEstimator:
+    return _unscaled({k: v for k, v in parts.items() if k != "scale"}).scaled(parts.get("scale", "none"))
+
+
+def _unscaled(parts: dict[str, Any]) -> AdvantageEstimator:
     if ("estimator" in parts) == ("surrogate" in parts):
         raise AdvshapeError(f"an objective names either an estimator or a surrogate, got keys {sorted(parts)}")
     if "estimator" in parts:
@@ -113,40 +153,6 @@ def _from_mapping(parts: dict[str, Any]) -> AdvantageEstimator:
         )
     build_estimator = forward.plug_in if build == "plug_in" else forward.minimum_mse
     return build_estimator(make_surrogate(parts.pop("surrogate"), **parts))
-
-
-def _parse(spec: str) -> tuple[str, dict[str, Any]]:
-    match = _SPEC.fullmatch(spec) if len(spec) <= 1000 else None
-    if match is None:
-        raise AdvshapeError(f"cannot read {spec[:80]!r}; write a name with parameters, such as pass_at_k(k=8)")
-    name, inside = match.group(1), match.group(2)
-    parameters: dict[str, Any] = {}
-    for part in inside.split(",") if inside and inside.strip() else []:
-        found = _PARAMETER.fullmatch(part)
-        if found is None and not parameters and _VALUE.fullmatch(part.strip()):
-            parameters[""] = _literal(part.strip())  # the first one, without its name
-            continue
-        if found is None:
-            raise AdvshapeError(f"cannot read the parameter {part.strip()!r} in {spec[:80]!r}; write key=value")
-        key, double, single, bare = found.groups()
-        if key in parameters:
-            raise AdvshapeError(f"the parameter {key!r} stands twice in {spec[:80]!r}; give it once")
-        text = double if double is not None else single
-        parameters[key] = text if text is not None else _literal(bare)
-    return name, parameters
-
-
-def _literal(text: str) -> Any:
-    if text in ("None", "none"):
-        return None
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            pass
-    return text
 
 
 def _call(name: str, factory: Callable[..., Any], written: dict[str, Any], given: dict[str, Any]) -> Any:

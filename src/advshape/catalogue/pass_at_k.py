@@ -19,8 +19,10 @@ __all__ = [
     "all_of_k",
     "grpo_k",
     "grpo_k_joint",
+    "grpo_k_leave_one_out",
     "leave_one_out_max",
     "majority_of_k",
+    "maxpo",
     "pass_at_k",
     "pass_at_k_plug_in",
     "pkpo_loo",
@@ -87,6 +89,16 @@ def pass_at_k(k: int) -> AdvantageEstimator:
         avoid="when solved prompts must be pushed to 1: it is silent once c > n - k",
         note=f"centred pass@{k} needs one rollout more than k",
     )
+
+
+def maxpo(k: int) -> AdvantageEstimator:
+    """MaxPO, the leave-two-out baseline for max@k: on 0/1 rewards the same table as pass_at_k.
+
+    On real rewards it is pass_at_k with real="layer_cake". A factor that the paper may put in front is left out: here
+    E[g] is the gradient of pass@k itself.
+    """
+    same = pass_at_k(whole("maxpo", "k", k))
+    return replace(same, name=f"maxpo(k={k})", reference="Takashiro et al., arXiv:2606.06080 (leave-two-out)")
 
 
 def pass_at_k_plug_in(k: int) -> AdvantageEstimator:
@@ -167,7 +179,7 @@ def grpo_k(k: int, ddof: int = 0, epsilon: float = 0.0, guard: str = "add") -> A
         lambda rho: k * (1 - rho) ** k,
         lambda rho: -k * (1 - rho) ** (k - 1) * rho,
         divisor=divisor,
-        reference=f"{_PAPER} (the reading with the pass@1 deviation; see grpo_k_joint)",
+        reference=f"{_PAPER} (one of three readings, with the pass@1 deviation)",
         use="as pass@k with GRPO's normaliser",
         avoid="when an unbiased pass@k gradient is wanted",
     )
@@ -196,9 +208,35 @@ def grpo_k_joint(k: int, epsilon: float = 0.0, guard: str = "add") -> AdvantageE
         divisor.limit(GRPOJoint(k)),
         right,
         lambda rho: -right(rho) * rho / (1 - rho),
-        reference=f"{_PAPER} (the reading with the pass@k deviation; see grpo_k)",
+        reference=f"{_PAPER} (one of three readings, with the pass@k deviation)",
         use="as pass@k with the normaliser of the pass@k reward",
         avoid="when an unbiased pass@k gradient is wanted",
+    )
+
+
+def grpo_k_leave_one_out(k: int, ddof: int = 0, epsilon: float = 0.0, guard: str = "add") -> AdvantageEstimator:
+    """GRPO_K with RLOO_K's weights, divided by s: A+ = k f(c-1) (1-rho_hat)/s, A- = -k f(c) rho_hat/s.
+
+    f(j): all k - 1 companions are wrong when j of the others are right, in place of (1-rho_hat)^(k-1). ddof, epsilon,
+    guard: of s = sqrt(rho_hat (1-rho_hat)), as in `grpo`.
+    """
+    k, divisor = whole("grpo_k_leave_one_out", "k", k), Divisor.of("grpo_k_leave_one_out", ddof, epsilon, guard)
+
+    def entry(x: FloatArray, j: FloatArray, c: FloatArray, n: int) -> FloatArray:
+        rho = c / n
+        under = divisor(np.sqrt(rho * (1 - rho)), n)
+        return np.divide(k * fail_ratio(j, n, k) * x, under, out=np.zeros_like(c), where=(c > 0) & (c < n))
+
+    return by_counts(
+        label("grpo_k_leave_one_out", k=k, **divisor.shown),
+        divisor.limit(GRPOTimesPassAtK(k)),
+        lambda c, n: entry(1 - c / n, c - 1, c, n),
+        lambda c, n: entry(-c / n, c, c, n),
+        smallest_n=max(2, k),
+        reference=f"{_PAPER} (one of three readings, with leave-one-out weights)",
+        use="as grpo_k, with the unbiased weight of rloo_k in front of the deviation",
+        avoid="where groups must be centred: use grpo_k",
+        note=f"pass@{k} cannot be estimated from fewer than {k} rollouts",
     )
 
 
@@ -217,7 +255,7 @@ def all_of_k(k: int) -> AdvantageEstimator:
         smallest_n=max(2, k),
         reference="Yao et al., arXiv:2406.12045 (pass^k as a measure)",
         use="for reliability: every one of k attempts must be right",
-        avoid="on hard prompts: it is nearly silent below rho = 1/2",
+        avoid="on hard prompts: its pull k rho^(k-1) falls to 0 with rho",
         note=f"pass^{k} cannot be estimated from fewer than {k} rollouts",
     )
 

@@ -12,6 +12,7 @@ from advshape.tables.estimator import AdvantageEstimator
 __all__ = [
     "dr_grpo",
     "grpo",
+    "grpo_leave_one_out",
     "ngrpo",
     "nsr",
     "psr",
@@ -82,6 +83,33 @@ def grpo(ddof: int = 0, epsilon: float = 0.0, guard: str = "add") -> AdvantageEs
         reference="Shao et al., arXiv:2402.03300; Thrampoulidis et al., arXiv:2510.23049",
         use="as the field's default; up-weights hard and solved prompts alike",
         avoid="when pass@k for larger k must not fall",
+    )
+
+
+def grpo_leave_one_out(ddof: int = 1, epsilon: float = 1e-6, guard: str = "add") -> AdvantageEstimator:
+    """(r - mean) / (std + epsilon), mean and std of the others; not divided where their std is 0. NeMo-RL's default.
+
+    A lone right answer gets 1, each of two more, since the others' small deviation divides it: F_n' = 1 at rho = 0 and
+    1, and nears GRPO's between. ddof, guard: of the others' std, as in `grpo`.
+    """
+    divisor = Divisor.of("grpo_leave_one_out", ddof, epsilon, guard)
+
+    def entry(x: FloatArray, j: FloatArray, n: int) -> FloatArray:
+        others, mean = n - 1, j / (n - 1)
+        std = np.sqrt(mean * (1 - mean))
+        return x if others == 1 else np.divide(x, divisor(std, others), out=x, where=std > 0)
+
+    default = (ddof, epsilon, guard) == (1, 1e-6, "add")
+    shown = {} if default else {**divisor.shown, "ddof": ddof, "epsilon": epsilon}
+    return by_counts(
+        label("grpo_leave_one_out", **shown),
+        divisor.limit(GRPO()),
+        lambda c, n: entry(1 - (c - 1) / (n - 1), c - 1, n),
+        lambda c, n: entry(-c / (n - 1), c, n),
+        smallest_n=2,
+        reference="NeMo-RL, no paper: F' = GRPO's as n grows; leave-one-out as in Ahmadian et al., arXiv:2402.14740",
+        use="to reproduce NeMo-RL's default (use_leave_one_out_baseline and normalize_rewards)",
+        avoid="on hard prompts: a lone right answer is the one that is not scaled up",
     )
 
 

@@ -1,4 +1,4 @@
-"""Rules that re-weight prompts by their success rate: regularised and concave surrogates of rho."""
+"""Rules for a curved or regularised reward: which function of rho instead of rho itself?"""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 from advshape.bernstein import FloatArray
 from advshape.catalogue.entry import NEGLIGIBLE, Divisor, by_counts, by_rate, label, number, whole
 from advshape.errors import AdvshapeError
-from advshape.objectives.elementary import Entropy, Identity, LogLikelihood, SkewR, Variance
-from advshape.objectives.literature import BetaFamily, Focal, LeadGRPO, LogOdds, RiskSensitive
+from advshape.objectives.elementary import Entropy, Identity, LogLikelihood, SkewR
+from advshape.objectives.literature import BetaFamily, LogOdds, RiskSensitive
+from advshape.objectives.weighted import LeadGRPO
 from advshape.tables.estimator import AdvantageEstimator
 from advshape.tables.forward import unbiased
 
@@ -18,19 +19,16 @@ __all__ = [
     "beta_family",
     "entropy_rloo",
     "fade",
-    "focal_grpo",
     "grpo_lead",
     "log_odds",
     "maxrl",
-    "prioritized_grpo",
-    "prioritized_rloo",
     "risk_sensitive",
     "skew_r",
+    "tsallis",
 ]
 
 _PAPER = "Thrampoulidis et al., arXiv:2510.23049"
 _MAXRL = "Tajwar et al., arXiv:2602.02710"
-_KIMI = "Kimi k1.5, arXiv:2501.12599 (as an in-group weight)"
 
 
 def skew_r(strength: float = 1.0, ddof: int = 0, epsilon: float = 0.0, guard: str = "add") -> AdvantageEstimator:
@@ -48,21 +46,6 @@ def skew_r(strength: float = 1.0, ddof: int = 0, epsilon: float = 0.0, guard: st
         reference=_PAPER,
         use="to keep GRPO's attention on hard prompts and off solved ones",
         avoid="when nearly solved prompts must be finished",
-    )
-
-
-def focal_grpo(gamma: float = 2.0, ddof: int = 0, epsilon: float = 0.0, guard: str = "add") -> AdvantageEstimator:
-    """Focal weight (1 - rho_hat)^gamma times GRPO; gamma = 1 is skew-R. ddof, epsilon, guard: as in `grpo`."""
-    g, divisor = number("focal_grpo", "gamma", gamma, 0.0), Divisor.of("focal_grpo", ddof, epsilon, guard)
-    return by_rate(
-        label("focal_grpo", gamma=g, **divisor.shown),
-        divisor.limit(Focal(g)),
-        lambda rho: (1 - rho) ** (g + 1),
-        lambda rho: -((1 - rho) ** g) * rho,
-        divisor=divisor,
-        reference="Lin et al., arXiv:1708.02002 (focal loss), on GRPO",
-        use="as a stronger skew-R",
-        avoid="when medium prompts must still learn",
     )
 
 
@@ -84,27 +67,6 @@ def fade(alpha: float = 1.5, delta: float = 1.0) -> AdvantageEstimator:
         use="as two dials: alpha for how hard the prompts, delta for how strongly wrong answers are pushed down",
         avoid="as the whole method: that one moves alpha and delta while it trains",
     )
-
-
-def prioritized_rloo() -> AdvantageEstimator:
-    """(1 - rho_hat) times RLOO, the in-group weight; at n = 2 it has no priority left."""
-    return by_counts(
-        "prioritized_rloo",
-        0.5 * Identity() + 0.5 * Variance(),
-        lambda c, n: (1 - c / n) * (n - c) / (n - 1),
-        lambda c, n: -(1 - c / n) * c / (n - 1),
-        smallest_n=2,
-        reference=_KIMI,
-        use="to study priority by the group's own rate",
-        avoid="in practice: take the rate from earlier visits, which has no bias",
-    )
-
-
-def prioritized_grpo(ddof: int = 0, epsilon: float = 0.0, guard: str = "add") -> AdvantageEstimator:
-    """(1 - rho_hat) times GRPO: the same table as skew-R. ddof, epsilon, guard: as in `grpo`."""
-    divisor = Divisor.of("prioritized_grpo", ddof, epsilon, guard)
-    same = skew_r(1.0, ddof, epsilon, guard)
-    return replace(same, name=label("prioritized_grpo", **divisor.shown), reference=_KIMI)
 
 
 def maxrl(order: int | None = None, epsilon: float = 0.0) -> AdvantageEstimator:
@@ -213,6 +175,27 @@ def beta_family(a: float = 0.5, b: float = 0.5, epsilon: float = 0.0) -> Advanta
         reference="Xiao et al., arXiv:2506.02864 (BNPO)",
         use="as one dial over known rules",
         avoid="with a < 1/2 or b < 1/2: single groups dominate",
+    )
+
+
+def tsallis(q: float = 0.75) -> AdvantageEstimator:
+    """Tsallis: weight rho_hat^-q, F = (rho^(1-q) - 1)/(1-q), between RLOO's (q = 0) and MaxRL's (q -> 1); plug-in.
+
+    beta_family(a=1-q, b=1) under the name of the loss family of which GARL is an estimator; that one weighs the
+    likelihood of reference answers, this one the rate of right answers in the group. 0.75 is the least q with which
+    the paper's cold starts succeeded.
+    """
+    power = number("tsallis", "q", q, 0.0, 1.0)
+    if power == 1:
+        raise AdvshapeError("tsallis needs q < 1: at q = 1 it is log rho, which maxrl maximises")
+    same = beta_family(1 - power, 1.0)
+    name = label("tsallis", **({} if power == 0.75 else {"q": power}))
+    return replace(
+        same,
+        name=name,
+        reference="Lin & Ie, arXiv:2604.25907",
+        use="as a dial between pass@1 and MaxRL's weight on hard prompts",
+        avoid="with noisy verifiers and q near 1: one false positive on a hard prompt weighs n^q",
     )
 
 

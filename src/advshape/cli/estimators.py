@@ -17,7 +17,8 @@ FAMILIES = {
     "policy_gradient": "REINFORCE, GRPO and their normalisations",
     "pass_at_k": "Pass@k, all-of-k and majority-of-k",
     "passk_training": "Pass@k Training",
-    "reward_level": "Prompts weighted by their success rate",
+    "prompt_weights": "Prompts weighed by difficulty",
+    "reward_level": "Other functions of the success rate",
 }
 EXAMPLE = {"k": 4}  # what a required parameter is set to where an entry is shown without one
 NO_LIMIT = "F_n of each n: table(n).surrogate()"
@@ -84,7 +85,10 @@ def describe(spec: str) -> dict[str, Any]:
         "rule": documentation.partition("\n")[0],
         "documentation": documentation,
         "surrogate": repr(entry.surrogate) if entry.surrogate else None,
+        "formula": getattr(entry.surrogate, "formula", None),
+        "slope": getattr(entry.surrogate, "slope", None),
         "kind": entry.kind,
+        "verdict": entry.verdict,
         "centered": all(entry.table(n).centered for n in (max(2, entry.smallest_n), entry.smallest_n + 5)),
         "random": entry.draw is not None,
         "smallest_n": entry.smallest_n,
@@ -108,10 +112,13 @@ def text(rows: list[dict[str, Any]]) -> str:
 
 def one(row: dict[str, Any]) -> str:
     """One entry in full."""
-    words = [row["kind"], "centred" if row["centered"] else "not centred"]
+    words = [
+        row["kind"] + (" against this F" if row["kind"] == "biased" else ""),
+        "centred" if row["centered"] else "not centred",
+    ]
     words += ["random: advantages(..., rng=) draws, else the exact expectation"] if row["random"] else []
     facts = {
-        "maximises": row["surrogate"] or NO_LIMIT,
+        "maximises": f"{row['surrogate']}: F = {row['formula']}, F' = {row['slope']}" if row["surrogate"] else NO_LIMIT,
         "kind": ", ".join(words),
         "smallest n": ": ".join([str(row["smallest_n"]), *([row["needs"]] if row["needs"] else [])]),
         "source": row["reference"],
@@ -147,8 +154,12 @@ def _kind(row: dict[str, Any]) -> str:
     return short.get(row["kind"], row["kind"])
 
 
+def _aim(row: dict[str, Any]) -> str:
+    return f"{row['surrogate']}: {row['formula']}" if row["surrogate"] else NO_LIMIT
+
+
 def _row(row: dict[str, Any]) -> list[str]:
-    aim = textwrap.wrap(row["surrogate"] or NO_LIMIT, WIDTH - 58)
+    aim = textwrap.wrap(_aim(row), WIDTH - 58)
     name = _signature(row, defaults=False)
     first = f"{name:<31}{row['smallest_n']:>4}  {_kind(row):<12}{'yes' if row['centered'] else 'no':<9}{aim[0]}"
     return [first, *(" " * 58 + line for line in aim[1:])]
@@ -164,7 +175,7 @@ def _section(family: str, title: str, rows: list[dict[str, Any]]) -> str:
     mine = [r for r in rows if r["family"] == family]
     lines = [f"## {title}", "", "| estimator | n ≥ | kind | centred | maximises |", "|---|---|---|---|---|"]
     for row in mine:
-        aim = f"`{row['surrogate']}`" if row["surrogate"] else "F_n of each n"
+        aim = f"`{row['surrogate']}`: `{row['formula']}`" if row["surrogate"] else "F_n of each n"
         kind = "no limit" if row["kind"] == "unknown surrogate" else row["kind"]
         lines.append(
             f"| `{_signature(row)}` | {row['smallest_n']} | {kind}{', random' if row['random'] else ''} "

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from advshape import bernstein
 from advshape.bernstein import FloatArray
-from advshape.objectives.surrogate import Algebra, _rho, _whole
+from advshape.objectives.surrogate import Algebra, _power, _product, _rho, _whole
 
 __all__ = ["GRPO", "AllOfK", "Entropy", "Identity", "LogLikelihood", "PassAtK", "SkewR", "Variance"]
 
@@ -24,6 +24,8 @@ class Identity(Algebra):
     """F = rho: the success probability itself, pass@1 (REINFORCE, RLOO)."""
 
     degree = 0
+
+    formula, slope = "rho", "1"
 
     def value(self, rho: ArrayLike) -> FloatArray:
         return _rho(rho) + 0.0
@@ -51,6 +53,14 @@ class PassAtK(Algebra):
     @property
     def degree(self) -> int:  # type: ignore[override]
         return self.k - 1
+
+    @property
+    def formula(self) -> str:
+        return "rho" if self.k == 1 else f"1 - (1 - rho)**{self.k}"
+
+    @property
+    def slope(self) -> str:
+        return _product(str(self.k), _power("(1 - rho)", self.k - 1))
 
     def value(self, rho: ArrayLike) -> FloatArray:
         rho = _rho(rho)
@@ -84,6 +94,14 @@ class AllOfK(Algebra):
     def degree(self) -> int:  # type: ignore[override]
         return self.k - 1
 
+    @property
+    def formula(self) -> str:
+        return _power("rho", self.k)
+
+    @property
+    def slope(self) -> str:
+        return _product(str(self.k), _power("rho", self.k - 1))
+
     def value(self, rho: ArrayLike) -> FloatArray:
         return _rho(rho) ** self.k
 
@@ -103,6 +121,8 @@ class GRPO(Algebra):
     >>> GRPO().derivative([0.0, 0.5])
     array([inf,  2.])
     """
+
+    formula, slope = "2*arcsin(sqrt(rho))", "1/sqrt(rho*(1 - rho))"
 
     def value(self, rho: ArrayLike) -> FloatArray:
         return _angle(_rho(rho))
@@ -130,6 +150,14 @@ class LogLikelihood(Algebra):
     @property
     def degree(self) -> int | None:  # type: ignore[override]
         return None if self.order is None else self.order - 1
+
+    @property
+    def formula(self) -> str:
+        return "log(rho)" if self.order is None else f"log_likelihood({self.order})"
+
+    @property
+    def slope(self) -> str:
+        return "1/rho" if self.order is None else f"(1 - (1 - rho)**{self.order})/rho"
 
     def value(self, rho: ArrayLike) -> FloatArray:
         rho = _rho(rho)
@@ -168,6 +196,15 @@ class SkewR(Algebra):
 
     strength: float = 1.0
 
+    @property
+    def formula(self) -> str:
+        angle, deviation = (f"{w:.12g}" for w in (2 - self.strength, self.strength))
+        return f"{_product(angle, 'arcsin(sqrt(rho))')} + {_product(deviation, 'sqrt(rho*(1 - rho))')}"
+
+    @property
+    def slope(self) -> str:
+        return f"(1 - {_product(f'{self.strength:.12g}', 'rho')})/sqrt(rho*(1 - rho))"
+
     def value(self, rho: ArrayLike) -> FloatArray:
         rho = _rho(rho)
         return (1 - self.strength / 2) * _angle(rho) + self.strength * np.sqrt(rho * (1 - rho))
@@ -188,6 +225,8 @@ class Entropy(Algebra):
     >>> Entropy().derivative(0.5)
     np.float64(0.0)
     """
+
+    formula, slope = "-rho*log(rho) - (1 - rho)*log(1 - rho)", "log(1 - rho) - log(rho)"
 
     def value(self, rho: ArrayLike) -> FloatArray:
         rho = _rho(rho)
@@ -211,6 +250,8 @@ class Variance(Algebra):
     """
 
     degree = 1
+
+    formula, slope = "rho*(1 - rho)", "1 - 2*rho"
 
     def value(self, rho: ArrayLike) -> FloatArray:
         rho = _rho(rho)

@@ -43,6 +43,7 @@ class IntegratedSurrogate(Algebra):
 
     positive: Formula
     negative: Formula
+    slope = "A+ - A-"
 
     def __repr__(self) -> str:
         errors = self.error([0.0, 0.25, 0.5, 0.75, 1.0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from math import comb
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,28 +12,18 @@ from advshape import bernstein
 from advshape.bernstein import FloatArray
 from advshape.errors import AdvshapeError
 from advshape.objectives.elementary import PassAtK, SkewR
-from advshape.objectives.surrogate import Algebra, _rho, _whole
+from advshape.objectives.surrogate import Algebra, _power, _product, _rho, _whole
 
 __all__ = [
     "BetaFamily",
     "Focal",
     "GRPOJoint",
     "GRPOTimesPassAtK",
-    "LeadGRPO",
     "LogOdds",
     "MajorityOfK",
     "PassAtKCombination",
-    "Rerolled",
     "RiskSensitive",
 ]
-
-
-@lru_cache(maxsize=4)
-def _legendre(size: int) -> tuple[FloatArray, FloatArray]:
-    """Gauss-Legendre nodes and masses on [-1, 1]; read only."""
-    x, mass = np.polynomial.legendre.leggauss(size)
-    x.flags.writeable = mass.flags.writeable = False
-    return x, mass
 
 
 @dataclass(frozen=True)
@@ -50,6 +40,14 @@ class BetaFamily(Algebra):
     def __post_init__(self) -> None:
         if not (self.a > 0 and self.b > 0):
             raise AdvshapeError(f"BetaFamily needs a > 0 and b > 0, got a={self.a}, b={self.b}")
+
+    @property
+    def formula(self) -> str:
+        return f"beta({self.a:.12g}, {self.b:.12g})"
+
+    @property
+    def slope(self) -> str:
+        return _product(_power("rho", self.a - 1), _power("(1 - rho)", self.b - 1))
 
     def value(self, rho: ArrayLike) -> FloatArray:
         from scipy.special import beta, betainc
@@ -80,6 +78,10 @@ class Focal(BetaFamily):
     def __repr__(self) -> str:
         return f"Focal(gamma={self.gamma:g})"
 
+    @property
+    def slope(self) -> str:
+        return f"{_power('(1 - rho)', self.gamma)}/sqrt(rho*(1 - rho))"
+
 
 @dataclass(frozen=True)
 class GRPOTimesPassAtK(Algebra):
@@ -89,6 +91,14 @@ class GRPOTimesPassAtK(Algebra):
 
     def __post_init__(self) -> None:
         _whole(self.k, "GRPOTimesPassAtK")
+
+    @property
+    def formula(self) -> str:
+        return _product(str(self.k), f"beta(0.5, {self.k - 0.5:g})")
+
+    @property
+    def slope(self) -> str:
+        return f"{_product(str(self.k), _power('(1 - rho)', self.k - 1))}/sqrt(rho*(1 - rho))"
 
     def value(self, rho: ArrayLike) -> FloatArray:
         return self.k * BetaFamily(0.5, self.k - 0.5).value(rho)
@@ -111,6 +121,14 @@ class GRPOJoint(Algebra):
     def __post_init__(self) -> None:
         _whole(self.k, "GRPOJoint")
 
+    @property
+    def formula(self) -> str:
+        return f"2*arcsin(sqrt(1 - (1 - rho)**{self.k}))"
+
+    @property
+    def slope(self) -> str:
+        return f"{_product(str(self.k), _power('(1 - rho)', self.k / 2 - 1))}/sqrt(1 - (1 - rho)**{self.k})"
+
     def value(self, rho: ArrayLike) -> FloatArray:
         rho = _rho(rho)
         return np.asarray(2 * np.arctan2(np.sqrt(PassAtK(self.k).value(rho)), (1 - rho) ** (self.k / 2)))
@@ -126,6 +144,8 @@ class GRPOJoint(Algebra):
 @dataclass(frozen=True)
 class LogOdds(Algebra):
     """F = logit rho, F' = 1 / (rho (1-rho)): the scale of softmax updates (omega = 1)."""
+
+    formula, slope = "log(rho/(1 - rho))", "1/(rho*(1 - rho))"
 
     def value(self, rho: ArrayLike) -> FloatArray:
         rho = _rho(rho)
@@ -151,6 +171,18 @@ class RiskSensitive(Algebra):
     def __post_init__(self) -> None:
         if not 0 < abs(self.beta) <= 700:  # e^beta ends there
             raise AdvshapeError(f"RiskSensitive needs 0 < |beta| <= 700, got {self.beta}; beta = 0 is Identity()")
+
+    @property
+    def formula(self) -> str:
+        return f"log({self._mean})/({self.beta:.12g})"
+
+    @property
+    def slope(self) -> str:
+        return f"(exp({self.beta:.12g}) - 1)/({self.beta:.12g}*({self._mean}))"
+
+    @property
+    def _mean(self) -> str:
+        return f"1 + (exp({self.beta:.12g}) - 1)*rho"
 
     def value(self, rho: ArrayLike) -> FloatArray:
         rho = _rho(rho)
@@ -185,6 +217,15 @@ class MajorityOfK(Algebra):
     def degree(self) -> int:  # type: ignore[override]
         return self.k - 1
 
+    @property
+    def formula(self) -> str:
+        return f"majority_of({self.k})"
+
+    @property
+    def slope(self) -> str:
+        h = (self.k - 1) // 2
+        return _product(str(self.k * comb(2 * h, h)), _power("(rho*(1 - rho))", h))
+
     def value(self, rho: ArrayLike) -> FloatArray:
         return bernstein.basis(self.k, _rho(rho))[..., (self.k + 1) // 2 :].sum(-1)
 
@@ -197,33 +238,6 @@ class MajorityOfK(Algebra):
         own = np.zeros(self.k)
         own[(self.k - 1) // 2] = self.k
         return bernstein.elevate(own, degree)
-
-
-@dataclass(frozen=True)
-class LeadGRPO(Algebra):
-    """F' = (1-rho) w(rho)/s + rho w(1-rho)/s, s = sqrt(rho (1-rho)); F by quadrature. GRPO-LEAD, arXiv:2504.09696."""
-
-    low: float
-    high: float
-    center: float
-    steepness: float
-
-    def weight(self, x: FloatArray) -> FloatArray:
-        """w(x) = low + (high - low) / (1 + exp(steepness (x - center)))."""
-        return self.low + (self.high - self.low) / (1 + np.exp(self.steepness * (x - self.center)))
-
-    def derivative(self, rho: ArrayLike) -> FloatArray:
-        rho = _rho(rho)
-        with np.errstate(divide="ignore"):
-            return ((1 - rho) * self.weight(rho) + rho * self.weight(1 - rho)) / np.sqrt(rho * (1 - rho))
-
-    def value(self, rho: ArrayLike) -> FloatArray:
-        """Gauss-Legendre in theta = arcsin sqrt(rho), where the integrand is smooth: d rho / s = 2 d theta."""
-        theta = np.arcsin(np.sqrt(_rho(rho)))[..., None]
-        x, mass = _legendre(200)
-        inner = np.sin(theta * (x + 1) / 2) ** 2
-        smooth = (1 - inner) * self.weight(inner) + inner * self.weight(1 - inner)
-        return np.asarray((smooth * mass).sum(-1) * theta[..., 0])
 
 
 @dataclass(frozen=True)
@@ -243,6 +257,22 @@ class PassAtKCombination(Algebra):
     def __post_init__(self) -> None:
         _whole(self.k, "PassAtKCombination")
 
+    @property
+    def _solved(self) -> str:
+        return f"1 - (1 - rho)**{self.k}"
+
+    @property
+    def formula(self) -> str:
+        return (
+            f"arcsin(sqrt(rho)) + sqrt(rho*(1 - rho)) + (2*arcsin(sqrt({self._solved})) "
+            f"- beta(0.5, 0.5 + 1/{self.k}, {self._solved}))/{self.k}"
+        )
+
+    @property
+    def slope(self) -> str:
+        easy = _product("rho", _power("(1 - rho)", self.k / 2 - 1))
+        return f"sqrt((1 - rho)/rho) + {easy}/sqrt({self._solved})"
+
     def value(self, rho: ArrayLike) -> FloatArray:
         from scipy.special import beta, betainc, betaincc
 
@@ -256,56 +286,3 @@ class PassAtKCombination(Algebra):
         with np.errstate(invalid="ignore"):
             easy = np.where(rho > 0, rho * GRPOJoint(self.k).derivative(rho) / self.k, 0.0)
         return np.asarray(SkewR().derivative(rho) + easy)
-
-
-@dataclass(frozen=True)
-class Rerolled(Algebra):
-    """F' = F_n' / (1 - rho^n - (1-rho)^n) of a table with these n weights, n >= 2; F(1/2) = 0.
-
-    Groups are drawn anew until they are mixed. F is no polynomial; where weight[0] != 0 it is unbounded at rho = 0,
-    where weight[n-1] != 0 at rho = 1. Gauss-Legendre on the bounded part, the two logarithms in closed form.
-
-    >>> Rerolled((1.0, 1.0)).value(0.9).round(6) == np.round(np.log(9) / 2, 6)     # half the log-odds
-    np.True_
-    """
-
-    weight: tuple[float, ...]
-
-    @property
-    def n(self) -> int:
-        return len(self.weight)
-
-    def __post_init__(self) -> None:
-        if self.n < 2:
-            raise AdvshapeError(f"Rerolled needs n >= 2 weights, got {self.n}; a group of one is never mixed")
-
-    def __repr__(self) -> str:
-        return f"Rerolled(n={self.n})"
-
-    def _ratio(self, rho: FloatArray) -> FloatArray:
-        """F_n' rho (1-rho) / (1 - rho^n - (1-rho)^n), smooth on [0, 1]; 1 - ... is rho (1-rho) times the divisor."""
-        n, i = self.n, np.arange(self.n - 1.0)
-        divisor = bernstein.basis(n - 2, rho) @ (n * (n - 1) / ((i + 1) * (n - 1 - i)))
-        return np.asarray(bernstein.basis(n - 1, rho) @ np.asarray(self.weight) / divisor)
-
-    def derivative(self, rho: ArrayLike) -> FloatArray:
-        rho, n = _rho(rho), self.n
-        with np.errstate(divide="ignore", invalid="ignore"):
-            inside = self._ratio(rho) / (rho * (1 - rho))
-        for end, first, second in ((0.0, self.weight[0], self.weight[1]), (1.0, self.weight[-1], self.weight[-2])):
-            limit = (n - 1) / n * second if first == 0 else np.copysign(np.inf, first)
-            inside = np.where(rho == end, limit, inside)
-        return inside
-
-    def value(self, rho: ArrayLike) -> FloatArray:
-        rho = _rho(rho)
-        low, high = self.weight[0] / self.n, self.weight[-1] / self.n
-        x, mass = _legendre(400)
-        half = (rho[..., None] - 0.5) / 2
-        inner = 0.5 + half * (x + 1)
-        ratio = self._ratio(inner)
-        bounded = (half * mass * ((ratio - low) / inner + (ratio - high) / (1 - inner))).sum(-1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            left = low * np.log(2 * rho) if low else 0.0
-            right = -high * np.log(2 * (1 - rho)) if high else 0.0
-        return np.asarray(bounded + left + right)

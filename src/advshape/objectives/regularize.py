@@ -35,6 +35,8 @@ class Deviation(Algebra):
     np.float64(0.5)
     """
 
+    formula, slope = "sqrt(rho*(1 - rho))", "(0.5 - rho)/sqrt(rho*(1 - rho))"
+
     def value(self, rho: ArrayLike) -> FloatArray:
         rho = _rho(rho)
         return np.sqrt(rho * (1 - rho))
@@ -60,6 +62,15 @@ class KL(Algebra):
     def __post_init__(self) -> None:
         if not 0 < self.target < 1:
             raise AdvshapeError(f"KL needs a target rate strictly between 0 and 1, got {self.target!r}")
+
+    @property
+    def formula(self) -> str:
+        t = f"{self.target:.12g}"
+        return f"rho*log(rho/{t}) + (1 - rho)*log((1 - rho)/(1 - {t}))"
+
+    @property
+    def slope(self) -> str:
+        return f"log(rho/(1 - rho)) - log({self.target:.12g}/(1 - {self.target:.12g}))"
 
     def value(self, rho: ArrayLike) -> FloatArray:
         rho = _rho(rho)

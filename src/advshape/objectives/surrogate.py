@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from advshape.bernstein import FloatArray
 from advshape.errors import AdvshapeError
 
-__all__ = ["Algebra", "Sum", "Surrogate", "non_polynomial_terms", "terms"]
+__all__ = ["Algebra", "Sum", "Surrogate", "non_polynomial_terms", "spell", "terms"]
 
 
 @runtime_checkable
@@ -31,9 +31,20 @@ class Surrogate(Protocol):
 
 
 class Algebra:
-    """Sums and scalings: `PassAtK(8) + 0.1 * Entropy()` is a surrogate again."""
+    """Sums and scalings: `PassAtK(8) + 0.1 * Entropy()` is a surrogate again.
+
+    formula, slope: F and F' as text, in the grammar of `advshape.parse` where F has a closed form there.
+    """
 
     degree: int | None = None
+
+    @property
+    def formula(self) -> str:
+        return repr(self)
+
+    @property
+    def slope(self) -> str:
+        return f"F' of {self!r}"
 
     def bernstein(self, degree: int) -> FloatArray | None:
         return None
@@ -69,12 +80,44 @@ def non_polynomial_terms(surrogate: Surrogate) -> list[Surrogate]:
     return [f for w, f in terms(surrogate) if w != 0 and f.degree is None]
 
 
+def spell(surrogate: Surrogate) -> str:
+    """The surrogate by name and by formula; a user's own surrogate without a `formula` by name alone.
+
+    >>> from advshape.objectives.elementary import GRPO
+    >>> spell(GRPO())
+    'GRPO(), F = 2*arcsin(sqrt(rho))'
+    """
+    name, formula = repr(surrogate), getattr(surrogate, "formula", None)
+    return name if formula in (None, name) else f"{name}, F = {formula}"
+
+
 def _rho(rho: ArrayLike) -> FloatArray:
     values = np.asarray(rho, dtype=np.float64)
     if not np.all((values >= 0) & (values <= 1)):
         bad = values[~((values >= 0) & (values <= 1))].flat[0]
         raise AdvshapeError(f"a success probability must lie in [0, 1], got {bad}; check rho")
     return values
+
+
+def _bracketed(formula: str) -> str:
+    """In brackets where a factor in front would reach its first term alone."""
+    depth, plain = 0, True
+    for i, letter in enumerate(formula):
+        depth += (letter == "(") - (letter == ")")
+        plain &= depth > 0 or letter not in "+-" or formula[max(i - 1, 0)] == "*"
+    return formula if plain and " of " not in formula else f"({formula})"
+
+
+def _power(base: str, exponent: float) -> str:
+    """base to an exponent, as short as it can be typed."""
+    if exponent in (0, 1):
+        return base if exponent else "1"
+    return f"{base}**{exponent:.12g}" if exponent > 0 else f"{base}**({exponent:.12g})"
+
+
+def _product(*factors: str) -> str:
+    """Factors without those that are 1."""
+    return "*".join(f for f in factors if f != "1") or "1"
 
 
 def _whole(k: int, what: str) -> None:
@@ -96,6 +139,19 @@ class Sum(Algebra):
     def __repr__(self) -> str:
         shown = " + ".join(repr(f) if w == 1 else f"{w:g} * {f!r}" for w, f in self.parts)
         return shown.replace("+ -", "- ") or "0"
+
+    @property
+    def formula(self) -> str:
+        return self._joined("formula")
+
+    @property
+    def slope(self) -> str:
+        return self._joined("slope")
+
+    def _joined(self, kind: str) -> str:
+        shown = [(w, str(getattr(f, kind, repr(f)))) for w, f in self.parts if w != 0]
+        text = " + ".join(one if w == 1 else f"{w:.12g}*{_bracketed(one)}" for w, one in shown)
+        return text.replace("+ -", "- ") or "0"
 
     @property
     def degree(self) -> int | None:  # type: ignore[override]

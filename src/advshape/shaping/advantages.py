@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from advshape.catalogue import estimator
 from advshape.errors import AdvshapeError
 from advshape.shaping.layer_cake import Bounds, layer_cake, narrowed
 from advshape.tables.estimator import AdvantageEstimator
@@ -18,7 +19,7 @@ from advshape.tables.table import AdvantageTable
 __all__ = ["Rule", "advantages", "group_index"]
 
 Array = TypeVar("Array")
-Rule = AdvantageEstimator | AdvantageTable | Callable[[Any], Any]
+Rule = AdvantageEstimator | AdvantageTable | Callable[[Any], Any] | str | Mapping[str, Any]
 
 
 def advantages(
@@ -37,8 +38,9 @@ def advantages(
     rewards: (*batch, n) numpy array, nested sequence or torch tensor, entries 0, 1 or NaN = not judged: such a rollout
     gets advantage 0 and its group's n shrinks by one. Same shape, device and floating dtype out (integers and
     booleans give the default floating dtype), no graph attached.
-    rule: an AdvantageEstimator (table for each group's number of judged rollouts), an AdvantageTable (its n must be the
-    group's) or an advantage function (groups, n) -> (groups, n), applied as it is.
+    rule: an AdvantageEstimator (table for each group's number of judged rollouts), text or a mapping that
+    `advshape.estimator` takes, an AdvantageTable (its n must be the group's), or an advantage function
+    (groups, n) -> (groups, n), applied as it is.
     groups: for flat rewards (B,), one group id per rollout in any order; groups may have different sizes.
     history: Beta prior from EARLIER visits only, arrays that broadcast to rewards.shape[:-1] (with `groups`: one entry
     per rollout); keeps the rule's weights and replaces its baseline by the posterior mean: the same mean gradient.
@@ -52,11 +54,11 @@ def advantages(
     Other rules leave rng alone. numpy inside; reproducible for one seed, shape and order of the groups.
     Raises AdvshapeError on any other reward, an empty group, or ids that do not match.
 
-    >>> from advshape.catalogue import estimator
-    >>> advantages(np.array([[1.0, 0.0, 0.0, 1.0], [1.0, np.nan, 0.0, 0.0]]), estimator("rloo")).round(2)
+    >>> advantages(np.array([[1.0, 0.0, 0.0, 1.0], [1.0, np.nan, 0.0, 0.0]]), "rloo").round(2)
     array([[ 0.67, -0.67, -0.67,  0.67],
            [ 1.  ,  0.  , -0.5 , -0.5 ]])
     """
+    rule = estimator(rule) if isinstance(rule, str | Mapping) else rule
     xp = _namespace(rewards)
     data: Any = rewards.detach() if xp is not np else _array(rewards)  # type: ignore[attr-defined]
     if too_small not in ("raise", "zero"):
@@ -75,6 +77,8 @@ def advantages(
         )
     if callable(rule) and not isinstance(rule, AdvantageEstimator | AdvantageTable):
         return _by_function(data, rule, history, real)
+    if isinstance(rule, AdvantageEstimator):
+        rule = rule.in_group(int(data.shape[-1]))
     if rng is not None and isinstance(rule, AdvantageEstimator) and rule.draw is not None:
         if real is not None or history is not None:
             raise AdvshapeError(f"{rule.name} draws with rng=, and real= and history= need its table; leave rng out")

@@ -8,54 +8,58 @@ import numpy as np
 
 from advshape.bernstein import FloatArray, basis
 from advshape.errors import AdvshapeError
+from advshape.objectives.expression import as_surrogate
 from advshape.objectives.integrated import Formula
 from advshape.objectives.surrogate import Surrogate, non_polynomial_terms
 from advshape.tables.estimator import AdvantageEstimator
 from advshape.tables.prior import Beta
 from advshape.tables.table import DEFAULT_PRIOR, AdvantageTable
 
-__all__ = ["minimum_mse", "plug_in", "plug_in_table", "unbiased"]
+__all__ = ["choose_build", "minimum_mse", "plug_in", "plug_in_table", "unbiased"]
 
 _LARGEST_SOLVED = 1024  # an n x n problem with n conditions: the time grows with the cube of n
 
 Baseline = Literal["zero", "leave_one_out", "centered"] | Beta
 
 
-def plug_in(surrogate: Surrogate) -> AdvantageEstimator:
+def plug_in(surrogate: Surrogate | str) -> AdvantageEstimator:
     """F' evaluated at rho_hat = c/n: A+ = (1 - rho_hat) F'(rho_hat), A- = -rho_hat F'(rho_hat).
 
-    Biased; silent at c = 0 and c = n; works for every surrogate that is smooth inside (0, 1).
+    Biased; silent at c = 0 and c = n; works for every surrogate, or formula, that is smooth inside (0, 1).
     arXiv:2510.23049 (forward engineering).
 
     >>> from advshape.objectives.elementary import GRPO
     >>> plug_in(GRPO()).table(4).positive.round(4)
     array([0.    , 1.7321, 1.    , 0.5774, 0.    ])
     """
+    aim = as_surrogate(surrogate)
 
     def build(n: int) -> AdvantageTable:
         rho = np.arange(1, n) / n
-        slope = surrogate.derivative(rho)
+        slope = aim.derivative(rho)
         return AdvantageTable(np.r_[0.0, (1 - rho) * slope, 0.0], np.r_[0.0, -rho * slope, 0.0])
 
-    return AdvantageEstimator(f"plug_in({surrogate!r})", surrogate, build, 2, "arXiv:2510.23049")
+    return AdvantageEstimator(f"plug_in({aim!r})", aim, build, 2, "arXiv:2510.23049")
 
 
-def unbiased(surrogate: Surrogate, baseline: Baseline = "leave_one_out") -> AdvantageEstimator:
+def unbiased(surrogate: Surrogate | str, baseline: Baseline = "leave_one_out") -> AdvantageEstimator:
     """The unbiased estimator of F' grad rho: weights are the Bernstein coefficients of F' in degree n - 1.
 
     Exists iff F' is a polynomial of degree <= n - 1 (<= n - 2 for "centered"), and the weights are then unique.
     baseline: "zero" (REINFORCE), "leave_one_out" (RLOO), "centered" (advantages of every group sum to 0), or
     a Beta prior: the posterior mean of the others, minimum variance under the isotropic-score model.
-    Raises AdvshapeError, naming the term, where no unbiased table exists. Theory: Davis & Recht, arXiv:2510.13651.
+    surrogate: or its formula, such as "1-(1-rho)**8". Raises AdvshapeError, naming the term, where no unbiased table
+    exists. Theory: Davis & Recht, arXiv:2510.13651; Zheng, arXiv:2605.30154 (RL2ML), also states it in this basis.
 
     >>> from advshape.objectives.elementary import PassAtK
     >>> unbiased(PassAtK(2), "centered").table(4).positive.round(4)
     array([0.    , 2.    , 0.6667, 0.    , 0.    ])
     """
-    if surrogate.degree is None:
-        named = ", ".join(repr(f) for f in non_polynomial_terms(surrogate)) or repr(surrogate)
+    aim = as_surrogate(surrogate)
+    if aim.degree is None:
+        named = ", ".join(repr(f) for f in non_polynomial_terms(aim)) or repr(aim)
         raise AdvshapeError(
-            f"no unbiased table exists for {surrogate!r}: the derivative of {named} is no polynomial in rho; "
+            f"no unbiased table exists for {aim!r}: the derivative of {named} is no polynomial in rho; "
             "use plug_in(...), minimum_mse(...) or a polynomial of finite order such as LogLikelihood(order=8)"
         )
     if not isinstance(baseline, Beta) and baseline not in ("zero", "leave_one_out", "centered"):
@@ -65,21 +69,21 @@ def unbiased(surrogate: Surrogate, baseline: Baseline = "leave_one_out") -> Adva
 
     def build(n: int) -> AdvantageTable:
         if baseline == "centered":
-            return _leave_two_out(_coefficients(surrogate, n - 2))
-        weight, j = _coefficients(surrogate, n - 1), np.arange(n)
+            return _leave_two_out(_coefficients(aim, n - 2))
+        weight, j = _coefficients(aim, n - 1), np.arange(n)
         if isinstance(baseline, Beta):
             return AdvantageTable.from_weights(weight, weight * baseline.posterior_mean(j, n - 1))
         beta = np.zeros(n) if baseline == "zero" else j / (n - 1)
         return AdvantageTable.from_weights(weight, weight * beta)
 
-    needed = surrogate.degree + (2 if baseline == "centered" else 1)
+    needed = aim.degree + (2 if baseline == "centered" else 1)
     if baseline != "zero" and not (isinstance(baseline, Beta) and _proper(baseline)):
         needed = max(needed, 2)
     label = repr(baseline) if isinstance(baseline, Beta) else f'"{baseline}"'
-    reason = f"F' of {surrogate!r} is a polynomial of degree {surrogate.degree}"
+    reason = f"F' of {aim!r} is a polynomial of degree {aim.degree}"
     return AdvantageEstimator(
-        f"unbiased({surrogate!r}, {label})",
-        surrogate,
+        f"unbiased({aim!r}, {label})",
+        aim,
         build,
         needed,
         "arXiv:2510.23049; arXiv:2510.13651",
@@ -88,11 +92,11 @@ def unbiased(surrogate: Surrogate, baseline: Baseline = "leave_one_out") -> Adva
 
 
 def minimum_mse(
-    surrogate: Surrogate, prior: Beta = DEFAULT_PRIOR, signal: float = 64.0, nonnegative: bool = True
+    surrogate: Surrogate | str, prior: Beta = DEFAULT_PRIOR, signal: float = 64.0, nonnegative: bool = True
 ) -> AdvantageEstimator:
     """Weights of least error E[(F_n' - F')^2 rho^2 (1-rho)^2] + variance / signal, posterior-mean baseline.
 
-    Any surrogate and any n <= 1024, also k > n. prior: over success probabilities, a, b > 0.
+    Any surrogate or formula and any n <= 1024, also k > n. prior: over success probabilities, a, b > 0.
     signal: tau = (G^2 / S^2) x groups per prompt, the
     squared gradient of logit rho over the squared score norm; large values mean "mind only the bias".
     nonnegative: forbid weights that push right answers down. Under the isotropic-score model (theory: ridge
@@ -102,6 +106,7 @@ def minimum_mse(
     >>> minimum_mse(PassAtK(8), signal=64, nonnegative=False, prior=Beta(0.5, 1.0)).table(2).weight.round(3)
     array([ 1.744, -0.946])
     """
+    aim = as_surrogate(surrogate)
     if not signal > 0:
         raise AdvshapeError(f"signal must be a positive number, got {signal!r}; 64 is a usual value")
 
@@ -116,7 +121,7 @@ def minimum_mse(
         damp = np.sqrt(mass) * nodes * (1 - nodes)
         ridge = np.sqrt(prior.counts(n - 1) * beta * (1 - beta) / (signal * n))
         design = np.vstack([damp[:, None] * basis(n - 1, nodes), np.diag(ridge)])
-        target = np.concatenate([damp * surrogate.derivative(nodes), np.zeros(n)])
+        target = np.concatenate([damp * aim.derivative(nodes), np.zeros(n)])
         if nonnegative:
             from scipy.optimize import nnls
 
@@ -125,8 +130,30 @@ def minimum_mse(
             weight = np.linalg.lstsq(design, target, rcond=None)[0]
         return AdvantageTable.from_weights(weight, weight * beta)
 
-    name = f"minimum_mse({surrogate!r}, {prior!r}, signal={signal:g}{'' if nonnegative else ', nonnegative=False'})"
-    return AdvantageEstimator(name, surrogate, build, 1, "theory: minimum mean squared error in the Bernstein basis")
+    name = f"minimum_mse({aim!r}, {prior!r}, signal={signal:g}{'' if nonnegative else ', nonnegative=False'})"
+    return AdvantageEstimator(name, aim, build, 1, "theory: minimum mean squared error in the Bernstein basis")
+
+
+def choose_build(surrogate: Surrogate, n: int) -> tuple[dict[str, str], str]:
+    """How an objective becomes a table where nothing else is asked for: the keys of a mapping for `estimator`, and why.
+
+    Unbiased where that exists with n rollouts, centred rather than with the leave-one-out baseline; minimum_mse for a
+    polynomial F' of too high a degree; plug_in for every other F'.
+
+    >>> from advshape.objectives.elementary import PassAtK
+    >>> choose_build(PassAtK(64), 8)[0]
+    {'build': 'minimum_mse'}
+    >>> choose_build(PassAtK(8), 8)
+    ({'build': 'unbiased', 'baseline': 'leave_one_out'}, "unbiased: F' has degree 7, which n = 8 allows")
+    """
+    degree = surrogate.degree
+    if degree is None:
+        return {"build": "plug_in"}, "plug_in: no unbiased table exists for any n, since F' is no polynomial"
+    if degree > n - 1:
+        why = f"no unbiased table exists with n = {n}, since F' has degree {degree} and needs n >= {degree + 1}"
+        return {"build": "minimum_mse"}, f"minimum_mse: {why}"
+    baseline = "centered" if degree <= n - 2 else "leave_one_out" if n > 1 else "zero"
+    return {"build": "unbiased", "baseline": baseline}, f"unbiased: F' has degree {degree}, which n = {n} allows"
 
 
 def _coefficients(surrogate: Surrogate, degree: int) -> FloatArray:

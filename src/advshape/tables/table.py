@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from advshape import bernstein
 from advshape.bernstein import FloatArray
 from advshape.errors import AdvshapeError
-from advshape.objectives.literature import Rerolled
 from advshape.objectives.surrogate import Algebra, Surrogate
+from advshape.objectives.weighted import Rerolled
 from advshape.tables.prior import Beta
 
 __all__ = ["DEFAULT_PRIOR", "AdvantageTable", "FiniteSurrogate", "counts_text"]
@@ -43,6 +43,10 @@ class FiniteSurrogate(Algebra):
 
     def __repr__(self) -> str:
         return f"FiniteSurrogate(n={self.n})"
+
+    @property
+    def slope(self) -> str:
+        return f"the sum over j of weight[j] C({self.n - 1}, j) rho^j (1 - rho)^({self.n - 1} - j)"
 
     @property
     def degree(self) -> int:  # type: ignore[override]

@@ -37,7 +37,7 @@ DEFAULTS: dict[str, Any] = {
     "actor_rollout_ref.actor.policy_loss.loss_mode": "vanilla",
     "distillation.enabled": False,
 }
-_HERE = ("scale", "real", "bounds")  # of algorithm.advshape; all else there belongs to the estimator
+_HERE = ("real", "bounds")  # of algorithm.advshape; all else there belongs to the estimator
 
 Settings = Mapping[str, Any]
 Read = Callable[[str], Any]
@@ -69,9 +69,9 @@ def _plain(node: Any) -> Any:
 def objective(settings: Settings, name: str | None = None) -> tuple[AdvantageEstimator, dict[str, Any]]:
     """The estimator that the settings describe, and the options of `advshape.advantages` for its rewards.
 
-    settings: as from `flatten`. `algorithm.advshape` is a mapping for `advshape.estimator`; beside that it may hold
-    scale ("none", the default, "rms" or a number) and, for real-valued rewards, real="layer_cake" and bounds=[low,
-    high]. name: what `algorithm.adv_estimator` says; default: read it.
+    settings: as from `flatten`. `algorithm.advshape` is a mapping for `advshape.estimator`; beside that it may hold,
+    for real-valued rewards, real="layer_cake" and bounds=[low, high]. name: what `algorithm.adv_estimator` says;
+    default: read it.
 
     Raises AdvshapeError that names the keys: no or two objectives, an unknown one, or settings that contradict it.
 
@@ -95,7 +95,6 @@ def examine(settings: Settings, name: str | None = None) -> tuple[AdvantageEstim
     rule, wrong = None, [clash] if clash else []
     try:
         rule = advshape.estimator(spec) if spec else None
-        rule = rule.scaled(table.get("scale", "none")) if rule else None
     except AdvshapeError as error:
         wrong.append(f"algorithm.advshape: {error}")
     return rule, options, [*wrong, *_contradictions(settings, rule, options)]

@@ -23,7 +23,7 @@ from advshape.objectives.expression.polynomial import Polynomial
 from advshape.objectives.expression.syntax import NAME, read
 from advshape.objectives.surrogate import Sum, Surrogate, _rho
 
-__all__ = ["Expression", "parse"]
+__all__ = ["Expression", "as_surrogate", "parse"]
 
 
 def parse(formula: str, /, **parameters: float | Fraction) -> Expression:
@@ -53,6 +53,26 @@ def parse(formula: str, /, **parameters: float | Fraction) -> Expression:
         raise AdvshapeError("the formula nests too deeply; simplify it") from None
     check(node)
     return Expression(node)
+
+
+def as_surrogate(objective: object) -> Surrogate:
+    """The surrogate itself, or that of a formula. Raises AdvshapeError for anything else, with what to call.
+
+    >>> as_surrogate("pass_at(4)")
+    1 - (1 - rho)**4
+    """
+    if isinstance(objective, str):
+        try:
+            return parse(objective)
+        except AdvshapeError as error:
+            raise AdvshapeError(f"{error}; a rule such as rloo is named by advshape.estimator(...)") from None
+    if not isinstance(objective, Surrogate):
+        seen = f"{objective!r:.80}"
+        raise AdvshapeError(
+            f"an objective is a surrogate such as PassAtK(8), or text such as '1-(1-rho)**8', got {seen}; that of an "
+            "estimator is its .surrogate"
+        )
+    return objective
 
 
 class Expression(Sum):
