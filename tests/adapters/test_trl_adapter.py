@@ -8,6 +8,7 @@ are of the order 1e-2, so weights agree to 1e-6. A wrong objective differs by mo
 import dataclasses
 import logging
 import math
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,7 +27,7 @@ from advshape.adapters.trl import (
     combine_rewards,
     objective_warnings,
 )
-from advshape.adapters.trl.options import DEFAULTS
+from advshape.adapters.trl.options import DEFAULTS, prompts_per_step
 
 LETTERS = "abcdefgh"
 NONE = None
@@ -196,14 +197,14 @@ def test_loss_types_that_are_named_reweigh_and_the_others_do_not(tmp_path):
             "learning_rate": 0.1,
             "epsilon_high": 5.0,
         }
-        action = pytest.warns(ObjectiveWarning) if kind in ("grpo", "sapo") else pytest.MonkeyPatch.context()
-        with action:
+        named = kind not in ("dr_grpo", "luspo")  # four prompts a step: dapo, cispo, vespo and bnpo are named too
+        with pytest.warns(ObjectiveWarning) if named else nullcontext():
             _, _, end = trained(SurrogateGRPOTrainer, tmp_path, estimator="rloo", **given)
         steps[kind] = (end - weights(SimpleNamespace(model=model()))).double()
     base = steps.pop("dr_grpo")
     for kind, step in steps.items():
         residual = (step - (step @ base) / (base @ base) * base).norm() / step.norm()
-        reweighs = bool(objective_warnings(SimpleNamespace(loss_type=kind, per_device_train_batch_size=24)))
+        reweighs = bool(objective_warnings(SimpleNamespace(loss_type=kind, generation_batch_size=64 * 8)))
         assert reweighs == (residual > 0.05), (kind, residual)
         assert reweighs or residual < 1e-4, (kind, residual)  # float32 rounding of parameters of order 1
 
@@ -464,21 +465,39 @@ CHANGES = [
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda c: "-".join(f"{k}={v}" for k, v in c.items()))
 def test_each_option_that_changes_the_objective_is_named(change):
-    lines = objective_warnings(SimpleNamespace(**change))
+    lines = objective_warnings(SimpleNamespace(**{"loss_type": "dr_grpo", **change}))
     named = "vllm_importance_sampling_mode" if "use_vllm" in change else next(iter(change))
     assert len(lines) == 1
     assert lines[0].startswith(f"{named}=")
 
 
-def test_trl_defaults_are_as_assumed_and_silent(tmp_path):
+def test_trl_defaults_are_as_assumed_and_silent_with_many_prompts(tmp_path):
     fields = {field.name: field.default for field in dataclasses.fields(GRPOConfig)}
     assert {name: fields[name] for name in DEFAULTS} == DEFAULTS
-    assert objective_warnings(SimpleNamespace()) == objective_warnings(GRPOConfig) == []
-    assert objective_warnings(config(tmp_path)) == []
+    many = {"generation_batch_size": 64 * 8}
+    assert objective_warnings(SimpleNamespace(**many)) == objective_warnings(config(tmp_path)) == []
     masks = {"use_vllm": True, "vllm_importance_sampling_mode": "token_truncate"}
-    assert objective_warnings(SimpleNamespace(**masks)) == []
+    assert objective_warnings(SimpleNamespace(**many, **masks)) == []
     corrects = {"use_vllm": True, "vllm_importance_sampling_correction": False}
-    assert objective_warnings(SimpleNamespace(**corrects)) == []
+    assert objective_warnings(SimpleNamespace(**many, **corrects)) == []
+
+
+def test_trl_defaults_are_one_prompt_per_step_and_that_is_said(tmp_path):
+    """8 rollouts on one device are one prompt: dapo then divides each rollout by its prompt's own mean length."""
+    for found in (objective_warnings(SimpleNamespace()), objective_warnings(GRPOConfig)):
+        (line,) = found
+        assert line.startswith("loss_type=dapo: divides each generation batch by its tokens: with 1 prompt in it")
+        assert "weighs 10 times one of 100-token answers" in line
+    made = GRPOConfig(
+        str(tmp_path), per_device_train_batch_size=32, gradient_accumulation_steps=2, use_cpu=True, bf16=False
+    )
+    assert prompts_per_step(made) == 8
+    assert prompts_per_step(SimpleNamespace(world_size=4)) == 4
+    for kind, few in (("dapo", 8), ("cispo", 8), ("vespo", 2), ("bnpo", 4)):
+        batch = {"generation_batch_size": 8 * few, "per_device_train_batch_size": 8 * few}
+        (line,) = objective_warnings(SimpleNamespace(loss_type=kind, **batch))
+        assert f"with {few} prompts in it" in line
+    assert not objective_warnings(SimpleNamespace(loss_type="luspo"))
 
 
 def test_the_warning_comes_at_construction(tmp_path):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from advshape.adapters.lengths import small_batch
+
 __all__ = ["KEPT_SHARE", "objective_warnings", "skipping_is_off"]
 
 # TRL's defaults of the fields that are read; a test compares them with GRPOConfig
@@ -12,6 +14,9 @@ DEFAULTS: dict[str, Any] = {
     "loss_type": "dapo",
     "gradient_accumulation_steps": 1,
     "per_device_train_batch_size": 8,
+    "steps_per_generation": None,
+    "generation_batch_size": None,
+    "num_generations": 8,
     "mask_truncated_completions": False,
     "top_entropy_quantile": 1.0,
     "off_policy_mask_threshold": None,
@@ -41,10 +46,7 @@ def _vllm_masks(read: Read) -> bool:
     return bool(corrects and str(read("vllm_importance_sampling_mode")).endswith("_mask"))
 
 
-_LENGTH = (
-    "divides each rollout by its own length, so that short rollouts weigh more; use loss_type='dr_grpo' "
-    "(or 'dapo', which differs from it by the step size alone)"
-)
+_LENGTH = "divides each rollout by its own length, so that short rollouts weigh more; use loss_type='dr_grpo'"
 _SAMPLING = (
     "draws rollouts from another distribution than the one whose log-probabilities are trained; "
     "use top_p=1.0, top_k=0, min_p=None, repetition_penalty=1.0"
@@ -114,15 +116,48 @@ KEPT_SHARE = {
 _NEEDS_ALL = ("beta", "entropy_coef", "use_adaptive_entropy", "router_aux_loss_coef", "top_entropy_quantile")
 
 
+def prompts_per_step(config: Any) -> int:
+    """Prompts of one generation batch, at least 1: TRL divides "dapo", "cispo" and "vespo" by that batch's tokens.
+
+    Args:
+        config: as for `objective_warnings`; its `world_size` counts the processes, absent as one.
+
+    >>> from types import SimpleNamespace
+    >>> prompts_per_step(SimpleNamespace(per_device_train_batch_size=16, gradient_accumulation_steps=2))
+    4
+    """
+
+    def read(name: str) -> Any:
+        return getattr(config, name, DEFAULTS[name])
+
+    rollouts = read("generation_batch_size")
+    if rollouts is None:
+        processes = getattr(config, "world_size", 1)
+        steps = read("steps_per_generation") or read("gradient_accumulation_steps")
+        rollouts = read("per_device_train_batch_size") * steps * (processes if isinstance(processes, int) else 1)
+    return max(1, int(rollouts) // int(read("num_generations")))
+
+
+def _by_tokens(config: Any, read: Read) -> list[str]:
+    """What a factor that the step's tokens set does; in large batches it is a step size and nothing is said."""
+    kind = read("loss_type")
+    if kind not in ("dapo", "cispo", "vespo") and not (kind == "bnpo" and not _bnpo_reweighs(read)):
+        return []
+    text = small_batch(prompts_per_step(config), "each generation batch")
+    return [f"loss_type={kind}: {text}; use loss_type='dr_grpo' or more prompts per step"] if text else []
+
+
 def objective_warnings(config: Any) -> list[str]:
     """What in a `GRPOConfig` makes a run optimise something else than its estimator's surrogate.
 
     A surrogate is a statement about the mean gradient of whole, independent, on-policy rollouts. Options that
     weigh rollouts or tokens differently, or add a term to the loss, change the objective and are named.
-    Options that multiply the whole gradient by one factor are a step size and are not: `loss_type` "dapo",
-    "cispo", "vespo" and "luspo" against "dr_grpo" (measured with TRL 1.16, on-policy), and `scale_rewards`,
-    which acts on TRL's own advantages only. Off-policy clipping (`num_iterations` or `steps_per_generation`
-    above 1) is outside the list.
+    Options that multiply the whole gradient by one fixed factor are a step size and are not: `loss_type` "luspo"
+    against "dr_grpo" (measured with TRL 1.16, on-policy), and `scale_rewards`, which acts on TRL's own
+    advantages only. "dapo", "cispo" and "vespo" divide by the tokens of the generation batch: one factor within
+    a step, but larger where its answers are short, so that prompts of short answers weigh more. With many
+    prompts per step that is a step size too; with few it is named. Off-policy clipping (`num_iterations` or
+    `steps_per_generation` above 1) is outside the list.
 
     Args:
         config: a `GRPOConfig`, or any object with some of its fields; absent ones count as TRL's default.
@@ -133,14 +168,15 @@ def objective_warnings(config: Any) -> list[str]:
     >>> from types import SimpleNamespace
     >>> objective_warnings(SimpleNamespace(loss_type="dr_grpo"))
     []
-    >>> print(*objective_warnings(SimpleNamespace(top_entropy_quantile=0.2)))
+    >>> print(*objective_warnings(SimpleNamespace(loss_type="dr_grpo", top_entropy_quantile=0.2)))
     top_entropy_quantile=0.2: trains on the tokens of highest entropy only; use 1.0
     """
 
     def read(name: str) -> Any:
         return getattr(config, name, DEFAULTS[name])
 
-    return [f"{name}={read(name)}: {text}" for name, acts, text in _OPTIONS if acts(read)]
+    named = [f"{name}={read(name)}: {text}" for name, acts, text in _OPTIONS if acts(read)]
+    return [*_by_tokens(config, read), *named]
 
 
 def skipping_is_off(config: Any) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import advshape
+from advshape.adapters.lengths import small_batch
 from advshape.adapters.objective import Objective
 from advshape.errors import AdvshapeError
 from advshape.shaping.real import check_real
@@ -32,6 +33,7 @@ DEFAULTS: dict[str, Any] = {
     "actor_rollout_ref.rollout.top_p": 1,
     "actor_rollout_ref.rollout.top_k": -1,
     "actor_rollout_ref.actor.loss_agg_mode": "token-mean",
+    "actor_rollout_ref.actor.ppo_mini_batch_size": 256,
     "actor_rollout_ref.actor.use_kl_loss": False,
     "actor_rollout_ref.actor.entropy_coeff": 0,
     "actor_rollout_ref.actor.policy_loss.loss_mode": "vanilla",
@@ -94,7 +96,8 @@ def examine(settings: Settings, name: str | None = None) -> tuple[AdvantageEstim
     spec, clash = _spec(str(name or settings.get("algorithm.adv_estimator")), table)
     rule, wrong = None, [clash] if clash else []
     try:
-        rule = advshape.estimator(spec) if spec else None
+        rule = advshape.estimator({key: value for key, value in spec.items() if key != "scale"}) if spec else None
+        rule = rule.scaled(spec.get("scale", "none")) if rule else None  # apart: a wrong scale hides nothing else
     except AdvshapeError as error:
         wrong.append(f"algorithm.advshape: {error}")
     return rule, options, [*wrong, *_contradictions(settings, rule, options)]
@@ -163,8 +166,7 @@ _OPTIONS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     (
         f"{_ACTOR}.loss_agg_mode",
         lambda x: x == "seq-mean-token-mean",
-        "divides each rollout by its own length, so that short rollouts weigh more; use token-mean or "
-        "seq-mean-token-sum-norm, which differ by the step size alone",
+        "divides each rollout by its own length, so that short rollouts weigh more; use seq-mean-token-sum-norm",
     ),
     (
         f"{_ACTOR}.policy_loss.loss_mode",
@@ -206,4 +208,7 @@ def objective_warnings(settings: Settings) -> list[str]:
     named = [(key, text) for key, acts, text in _OPTIONS if acts(read(key))]
     if not read("algorithm.filter_groups.enable"):
         named = [(key, text) for key, text in named if "filter_groups" not in key]
-    return [f"{key}={read(key)}: {text}" for key, text in named]
+    told = [f"{key}={read(key)}: {text}" for key, text in named]
+    mode, size = f"{_ACTOR}.loss_agg_mode", read(f"{_ACTOR}.ppo_mini_batch_size")
+    text = small_batch(size, "each mini-batch") if read(mode) == "token-mean" and isinstance(size, int) else None
+    return [*told, f"{mode}=token-mean: {text}; use seq-mean-token-sum-norm or larger mini-batches"] if text else told

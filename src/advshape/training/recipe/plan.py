@@ -278,4 +278,5 @@ def _remarks(
     if config.get("fsdp") and hardware()["use_cpu"]:
         notes.append("fsdp: accelerate shards on accelerators only; on this CPU each process holds the whole model")
     late = () if schedule is None else tuple(too_late(schedule, config.get("max_steps", -1)))
-    return tuple(notes), (*late, *objective_warnings(SimpleNamespace(**config)))
+    here = SimpleNamespace(**{**config, "generation_batch_size": generation_batch(config, processes)})
+    return tuple(notes), (*late, *objective_warnings(here))
