@@ -12,7 +12,8 @@ import pytest
 pytest.importorskip("trl")
 sys.path.append(str(Path(__file__).parents[1]))
 from advshape.cli import main
-from advshape.training.rundir.directory import RunDirectory, read_jsonl
+from advshape.evaluation.logs.jsonl import read_jsonl
+from advshape.training.rundir.directory import RunDirectory
 from tiny_model import save_model, save_problems
 
 SETTINGS = [

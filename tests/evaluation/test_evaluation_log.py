@@ -71,7 +71,7 @@ def test_a_broken_line_in_the_middle_is_an_error_with_its_number(tmp_path):
     write(path)
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + lines[1][:20] + b"\n" + lines[2])
-    with pytest.raises(AdvshapeError, match=r"log\.jsonl, line 2: no JSON"):
+    with pytest.raises(AdvshapeError, match=r"log\.jsonl, line 2: not JSON"):
         list(read_rollouts(path))
     path.write_bytes(lines[0] + lines[0])
     with pytest.raises(AdvshapeError, match=r"line 2.*second time"):

@@ -152,10 +152,10 @@ def test_a_broken_line_before_the_last_is_an_error(tmp_path):
     path = tmp_path / "v.jsonl"
     good = json.dumps(VERL[0]).encode()
     broken = {
-        b'{"input": ': "no JSON",
+        b'{"input": ': "not JSON",
         b"[1]": "expected a JSON object, got list",
-        b"\xff\xfe": "no JSON",
-        b"[" * 100_000: "no JSON",
+        b"\xff\xfe": "not JSON",
+        b"[" * 100_000: "not JSON",
         b"{}": "field 'score': missing; this line has no field",
     }
     for bad, words in broken.items():

@@ -345,7 +345,7 @@ def test_broken_lines_are_named(run, tmp_path, file, line, message):
 def test_a_broken_summary_is_named(run, tmp_path, text):
     (tmp_path / "recipe.toml").write_text("")
     (tmp_path / "summary.json").write_text(text)
-    with pytest.raises(AdvshapeError, match=r"summary\.json (holds|is no JSON)"):
+    with pytest.raises(AdvshapeError, match=r"summary\.json (holds|is not JSON)"):
         write_report(tmp_path)
 
 

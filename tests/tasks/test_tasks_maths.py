@@ -12,12 +12,13 @@ import pytest
 
 from advshape.cli import main
 from advshape.errors import AdvshapeError
+from advshape.evaluation.logs.jsonl import read_jsonl
 from advshape.tasks import Problem, Task, Verdict, load_task
 from advshape.tasks.countdown import evaluate_expression
 from advshape.tasks.judging import judge_all, verdicts
 from advshape.tasks.maths import final_answer, last_boxed
 from advshape.tasks.workers import Worker, WorkerFailed, WorkerPool
-from advshape.training.rundir.directory import RunDirectory, read_jsonl
+from advshape.training.rundir.directory import RunDirectory
 
 pytest.importorskip("math_verify")
 HALF = {"problem": "What is 1 - 1/2?", "solution": "It is $\\boxed{\\frac{1}{2}}$."}

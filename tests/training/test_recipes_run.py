@@ -12,9 +12,10 @@ from safetensors.torch import load_file
 
 sys.path.append(str(Path(__file__).parents[1]))
 from advshape.cli import main
+from advshape.evaluation.logs.jsonl import read_jsonl
 from advshape.evaluation.sampling.models import find_model, load_model
 from advshape.training.recipe.load import recipe_names
-from advshape.training.rundir.directory import RunDirectory, read_jsonl
+from advshape.training.rundir.directory import RunDirectory
 from tiny_model import save_model, save_problems
 
 SHORT = ["trainer.max_steps=2", "trainer.gradient_accumulation_steps=1", "evaluation.count=2", "evaluation.n=2"]

@@ -16,7 +16,8 @@ import pytest
 pytest.importorskip("trl")
 import advshape
 from advshape.cli import main
-from advshape.training.rundir.directory import RunDirectory, read_jsonl
+from advshape.evaluation.logs.jsonl import read_jsonl
+from advshape.training.rundir.directory import RunDirectory
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -9,8 +9,9 @@ import sys
 import pytest
 
 from advshape.cli import main
+from advshape.evaluation.logs.jsonl import read_jsonl
 from advshape.training.recipe.trackers import TRACKERS, kept_in
-from advshape.training.rundir.directory import RunDirectory, read_jsonl
+from advshape.training.rundir.directory import RunDirectory
 
 SMALL = [
     "trainer.per_device_train_batch_size=16",

@@ -18,7 +18,8 @@ pytest.importorskip("trl")
 sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 from test_resume import WALL_TIMES
 
-from advshape.training.rundir.directory import RunDirectory, read_jsonl
+from advshape.evaluation.logs.jsonl import read_jsonl
+from advshape.training.rundir.directory import RunDirectory
 
 pytestmark = pytest.mark.long
 

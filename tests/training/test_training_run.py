@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from advshape.cli import main
+from advshape.evaluation.logs.jsonl import append_jsonl, read_jsonl
 from advshape.training.recipe.load import load_recipe
-from advshape.training.rundir.directory import RunDirectory, append_jsonl, read_jsonl
+from advshape.training.rundir.directory import RunDirectory
 
 SMALL = [
     "trainer.max_steps=2",

@@ -8,8 +8,9 @@ import pytest
 pytest.importorskip("trl")
 import advshape as adv
 from advshape.cli import main
+from advshape.evaluation.logs.jsonl import read_jsonl
 from advshape.report.charts.training import training_charts
-from advshape.training.rundir.directory import RunDirectory, read_jsonl
+from advshape.training.rundir.directory import RunDirectory
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

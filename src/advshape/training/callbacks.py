@@ -18,13 +18,13 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from advshape.adapters.trl.metrics import binary_metrics
 from advshape.errors import AdvshapeError
+from advshape.evaluation.logs.jsonl import append_jsonl, read_jsonl
 from advshape.evaluation.sampling.bars import bar_options, stderr_width
 from advshape.passk import pass_at_k
 from advshape.tasks import Problem, Task, Verdict
 from advshape.tasks.judging import RAISED, verdicts
 from advshape.training.monitor.progress import progress_line
 from advshape.training.monitor.warning_signs import WarningSign, first_signs, warning_signs
-from advshape.training.rundir.directory import append_jsonl, read_jsonl
 
 
 class Judge:

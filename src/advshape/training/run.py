@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advshape.errors import AdvshapeError
+from advshape.evaluation.logs.jsonl import read_jsonl
 from advshape.evaluation.sampling.evaluate import Evaluation, evaluate
 from advshape.evaluation.sampling.models import ModelSource, load_model
 from advshape.evaluation.stats.curves import paired_difference
@@ -30,7 +31,7 @@ from advshape.training.recipe.model import lora_config
 from advshape.training.recipe.plan import Plan, grpo_config, make_plan, world_size
 from advshape.training.recipe.trackers import kept_in, tracker_options
 from advshape.training.rundir.checkpoints import choose
-from advshape.training.rundir.directory import RunDirectory, read_jsonl, replace_text
+from advshape.training.rundir.directory import RunDirectory, replace_text
 from advshape.training.rundir.origin import sign_task, was_begun_here
 
 if TYPE_CHECKING:

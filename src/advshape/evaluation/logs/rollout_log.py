@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from advshape.errors import AdvshapeError
+from advshape.evaluation.logs.jsonl import numbered_lines, parse_line
 from advshape.evaluation.logs.lock import lock_file
 
 __all__ = [
@@ -25,7 +26,6 @@ __all__ = [
     "KeySet",
     "Rollout",
     "RolloutLog",
-    "json_object",
     "read_rollouts",
     "read_settings",
     "settings_hash",
@@ -193,26 +193,13 @@ def _lines(path: Path, only: bytes = b"") -> Iterator[tuple[int, dict[str, Any]]
     if not path.is_file():
         raise AdvshapeError(f"there is no rollout log {path}; `advshape evaluate` writes one")
     with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-        for number, raw in enumerate(file, start=1):
-            if only not in raw or not raw.strip():
+        for number, raw in numbered_lines(file, path):
+            if only not in raw:
                 continue
-            line = json_object(raw, f"{path}, line {number}")
+            line = parse_line(raw, f"{path}, line {number}")
             if line is None:
                 return
             yield number, line
-
-
-def json_object(raw: bytes, where: str) -> dict[str, Any] | None:
-    """The object in a line of JSON Lines; None where the line was cut off before its end."""
-    try:
-        line = json.loads(raw)
-    except ValueError as error:
-        if not raw.endswith(b"\n"):
-            return None
-        raise AdvshapeError(f"{where}: no JSON ({error}); remove or repair the line") from error
-    if not isinstance(line, dict):
-        raise AdvshapeError(f"{where}: expected a JSON object, got {type(line).__name__}; remove or repair the line")
-    return line
 
 
 class RolloutLog:

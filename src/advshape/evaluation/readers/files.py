@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import gzip
-import json
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from advshape.errors import AdvshapeError
+from advshape.evaluation.logs.jsonl import LONGEST_LINE, parse_line
 from advshape.evaluation.readers.base import Context
 
 __all__ = ["beginning", "json_lines", "log_files", "open_log"]
 
-LONGEST_LINE = 256 * 2**20
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".eval", ".gz", ".ndjson")
 
 
@@ -93,13 +92,8 @@ def json_lines(context: Context) -> Iterator[tuple[int, Mapping[str, Any], bytes
     crashed. Any other line that is no JSON object is an error with file and line.
     """
     for number, raw in raw_lines(context):
-        try:
-            line = json.loads((raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw).decode())
-        except (ValueError, RecursionError) as error:
-            if not raw.endswith(b"\n"):
-                context.skip("half-written last line", f"line {number}")
-                return
-            context.fail(f"no JSON ({str(error)[:100]}); remove or repair the line", f"line {number}")
-        if not isinstance(line, dict):
-            context.fail(f"expected a JSON object, got {type(line).__name__}", f"line {number}")
+        line = parse_line(raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw, f"{context.path}, line {number}")
+        if line is None:
+            context.skip("half-written last line", f"line {number}")
+            return
         yield number, line, raw

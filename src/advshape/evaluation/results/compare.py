@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.results.difference import ClusterOf, Difference, Options, paired, plain, shared_only, unpaired
+from advshape.evaluation.logs.jsonl import plain
+from advshape.evaluation.results.difference import ClusterOf, Difference, Options, paired, shared_only, unpaired
 from advshape.evaluation.results.runs import Run
 from advshape.evaluation.stats.curves import PassCurve, pass_curve
 from advshape.evaluation.stats.significance import holm

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advshape.errors import AdvshapeError
+from advshape.evaluation.logs.jsonl import plain
 from advshape.evaluation.results.runs import Run
 from advshape.evaluation.stats.changes import Changes, changes
 from advshape.evaluation.stats.crossing import Crossing, crossing
@@ -182,20 +182,3 @@ def _spread(p: Floats, ks: Sequence[int], tested: Sequence[int]) -> Floats:
     """p-values of the tested k at their places among all k; NaN elsewhere."""
     own = dict(zip(tested, p.tolist(), strict=True))
     return np.array([own.get(int(k), np.nan) for k in ks])
-
-
-def plain(value: Any) -> Any:
-    """Lists, strings, finite numbers and None: what strict JSON holds.
-
-    >>> plain({"a": np.array([1.0, np.inf]), 2: ("x",)})
-    {'a': [1.0, None], '2': ['x']}
-    """
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if isinstance(value, str | int | float | bool | None) else str(value)

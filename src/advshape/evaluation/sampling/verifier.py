@@ -80,8 +80,8 @@ def verifier_sources(module: str) -> dict[str, str]:
     """{module: source} of a module and of those that it needs from its own top-level package or, outside of any
     package, from its own folder. Without a source file: empty.
 
-    >>> list(verifier_sources("advshape.tasks.maths_worker"))
-    ['advshape.tasks.maths_worker']
+    >>> list(verifier_sources("advshape.errors"))
+    ['advshape.errors']
     """
     file = getattr(sys.modules.get(module), "__file__", None)
     if not file or not file.endswith(".py"):

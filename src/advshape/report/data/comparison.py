@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advshape.errors import AdvshapeError
+from advshape.evaluation.logs.jsonl import read_json
 from advshape.evaluation.stats.curves import Counts, PassCurve
 from advshape.report.data.run import EvaluationData, read_evaluations
 from advshape.report.data.text import short, visible
-from advshape.report.records import read_json
 
 Floats = NDArray[np.float64]
 CASES = 12

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from advshape.errors import AdvshapeError
+from advshape.evaluation.logs.jsonl import read_json, read_jsonl
 from advshape.evaluation.logs.rollout_log import Rollout, read_rollouts, read_settings
 from advshape.evaluation.readers.base import prompt_name
 from advshape.evaluation.stats.curves import (
@@ -22,7 +23,6 @@ from advshape.evaluation.stats.curves import (
 )
 from advshape.report.data.text import short
 from advshape.report.data.training_rollouts import kept_training
-from advshape.report.records import json_records, read_json
 
 __all__ = ["EvaluationData", "ReportData", "lot", "most_rollouts", "read_evaluations", "read_run", "warning_signs"]
 
@@ -175,7 +175,7 @@ def read_run(directory: str | os.PathLike[str], status: str | None = None) -> Re
         title=str(summary.get("name", path.name)),
         evaluations=evaluations,
         differences=_changes(evaluations),
-        metrics=list(json_records(path / "metrics.jsonl", {"step": int})),
+        metrics=list(read_jsonl(path / "metrics.jsonl", {"step": int})),
         training=training,
         summary=summary,
         recipe=recipe.read_text(encoding="utf-8"),

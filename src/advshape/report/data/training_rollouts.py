@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from advshape.report.records import json_records
+from advshape.evaluation.logs.jsonl import read_jsonl
 
 __all__ = ["LONGEST", "TRAINING_BUDGET", "kept_training"]
 
@@ -25,11 +25,11 @@ def kept_training(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
     no more is held than the page shows. No file, no rollouts.
     """
     sizes: dict[int, int] = {}
-    for record in json_records(path, NEEDS):
+    for record in read_jsonl(path, NEEDS):
         size = min(len(record["completion"]), LONGEST) + 24
         sizes[record["step"]] = sizes.get(record["step"], 0) + size
     keep = _kept_steps(sizes)
-    kept = [_shown(record) for record in json_records(path, NEEDS) if record["step"] in keep]
+    kept = [_shown(record) for record in read_jsonl(path, NEEDS) if record["step"] in keep]
     if len(keep) == len(sizes):
         return kept, []
     return kept, [

@@ -15,11 +15,11 @@ from textwrap import fill
 from typing import Any
 
 from advshape.errors import AdvshapeError
+from advshape.evaluation.logs.jsonl import read_json, read_jsonl
 from advshape.report.data.text import short
-from advshape.report.records import read_json
 from advshape.training.monitor.progress import batch_pass, clock, pace
 from advshape.training.monitor.warning_signs import dead_share, warning_signs
-from advshape.training.rundir.directory import RunDirectory, read_jsonl
+from advshape.training.rundir.directory import RunDirectory
 
 __all__ = ["Snapshot", "screen", "snapshot", "sparkline"]
 

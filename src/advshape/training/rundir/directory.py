@@ -7,15 +7,15 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from advshape.errors import AdvshapeError
+from advshape.evaluation.logs.jsonl import plain, read_json, read_jsonl, to_line
 from advshape.evaluation.logs.lock import lock_file
 
 PARTS = (
@@ -125,8 +125,7 @@ class RunDirectory:
 
     def summary(self) -> dict[str, Any]:
         """The summary as last written; empty when there is none yet."""
-        path = self.path / "summary.json"
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+        return read_json(self.path / "summary.json")
 
     def update_summary(self, **entries: Any) -> dict[str, Any]:
         """Merge entries into ``summary.json``; the file is replaced whole, so a reader never sees half of it."""
@@ -152,7 +151,7 @@ class RunDirectory:
         """Drop metrics and rollouts of later steps than ``step``: a resumed run makes them again."""
         for path in (self.metrics, self.rollouts):
             if path.exists():
-                kept = [line for line in read_jsonl(path) if line["step"] <= step]
+                kept = [line for line in read_jsonl(path, {"step": int}) if line["step"] <= step]
                 replace_text(path, "".join(map(to_line, kept)))
 
 
@@ -164,44 +163,3 @@ def replace_text(path: Path, text: str) -> None:
 
 def _beside(path: Path) -> Path:
     return path.with_name(path.name + ".new")
-
-
-def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of a JSON-lines file; none when there is no file; a last line cut off by a crash is left out."""
-    lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
-    for number, line in enumerate(lines, 1):
-        if not line:
-            continue
-        try:
-            yield json.loads(line)
-        except json.JSONDecodeError:
-            if number != len(lines):
-                raise AdvshapeError(f"{path}:{number} is not JSON: {line[:80]!r}") from None
-
-
-def append_jsonl(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Append records, one JSON object per line."""
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(map(to_line, records))
-
-
-def to_line(record: Mapping[str, Any]) -> str:
-    """One line of strict JSON: NaN and infinities become null."""
-    return json.dumps(plain(record), ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def plain(value: Any) -> Any:
-    """A value that strict JSON can hold: arrays to lists, NaN and infinities to null.
-
-    >>> plain({"a": float("nan"), "b": (1, 2.5)})
-    {'a': None, 'b': [1, 2.5]}
-    """
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
