@@ -41,7 +41,7 @@ def version(name, interpreter):
 def table(target, interpreter):
     """The table at n = 8 and what is said of it, or why there is none."""
     try:
-        found = audit(target, [8], python=interpreter)["data"][0]
+        found = audit(target, [8], python=interpreter)[0]
     except (AdvshapeError, TargetFailed) as error:
         return str(error)
     rounded = [[round(x, 6) for x in found[side] or []] for side in ("positive", "negative")]

@@ -20,6 +20,8 @@ from advshape.audit.run import TargetFailed, audit, estimators
 from advshape.audit.shapes import shaped
 from advshape.audit.targets import load
 from advshape.cli import main
+from advshape.cli.reverse import reversal_text
+from advshape.probe.record import Subject, as_data
 
 RULES = '''
 import os, time
@@ -253,8 +255,8 @@ def test_in_its_own_process(rules, tmp_path, monkeypatch):
     """It writes where nobody looks, its noise is not ours, and no caches are left beside the file."""
     monkeypatch.chdir(tmp_path)
     found = audit(f"{rules}:writes", [3, 4])
-    assert [data["n"] for data in found["data"]] == [3, 4]
-    assert "this is rloo" in found["text"]
+    assert [data["n"] for data in found] == [3, 4]
+    assert "this is rloo" in found[0]["summary"]
     assert os.listdir(tmp_path) == []
     assert os.listdir(rules.parent) == [rules.name]
 
@@ -355,12 +357,9 @@ def test_markup_in_a_packages_text_stays_text():
 
 
 def audit_like(words):
-    table = adv.estimator("rloo").table(2)
-    found = adv.reverse(table, 2)
-    from advshape.audit.examine import as_data
-
-    more = {"target": "a:b", "version": "x 1", "source": "x.y", "documentation": words, "notes": [words]}
-    return {**more, **as_data(found), "group_of_one": {"refuses": words}, "filters": words}
+    found = adv.reverse(adv.estimator("rloo").table(2), 2)
+    about = Subject("a:b", "x 1", "x.y", words, (words,), group_of_one={"refuses": words})
+    return {**as_data(found, about), "filters": words}
 
 
 def test_only_this_package_comes_along(rules, tmp_path):
@@ -378,7 +377,7 @@ def test_only_this_package_comes_along(rules, tmp_path):
         "    assert importlib.util.find_spec('hypothesis') is None\n"
         "    return r - r.mean(1, keepdims=True)\n"
     )
-    assert "dr_grpo" in audit(f"{path}:rule", [4], python=str(tmp_path / "v/bin/python"))["text"]
+    assert "dr_grpo" in audit(f"{path}:rule", [4], python=str(tmp_path / "v/bin/python"))[0]["summary"]
 
 
 def test_a_file_of_a_package_is_imported_as_its_part(tmp_path):
@@ -388,7 +387,7 @@ def test_a_file_of_a_package_is_imported_as_its_part(tmp_path):
         (folder / "__init__.py").touch()
     (inner.parent / "shared.py").write_text("def mean(r):\n    return r.mean(1, keepdims=True)\n")
     (inner / "rule.py").write_text("from ..shared import mean\ndef rule(r):\n    return r - mean(r)\n")
-    assert "dr_grpo" in audit(f"{inner}/rule.py:rule", [4])["text"]
+    assert "dr_grpo" in audit(f"{inner}/rule.py:rule", [4])[0]["summary"]
 
 
 def test_names_of_an_installed_trainer():
@@ -416,10 +415,10 @@ HOSTILE = """
 import json, os, sys, time
 import numpy as np
 
-ROW = {"target": "t", "version": "", "source": "", "documentation": "", "notes": [], "n": 1, "nearest": None,
-       "exact": False, "population": None, "up_to_batch_scale": False, "findings": [], "positive": [0.0, 1.0],
-       "negative": [0.0, 0.0], "weight": [1.0], "slope_at_0_and_1": [1.0, 1.0],
-       "group_of_one": {"wrong": 0.0, "right": None}, "filters": ""}
+import advshape
+from advshape.probe.record import Subject, as_data
+
+ROW = as_data(advshape.reverse("reinforce", 1), Subject("t", group_of_one={"wrong": 0.0, "right": None}))
 
 def own(r):
     return r - r.mean(1, keepdims=True)
@@ -442,7 +441,7 @@ def other(r):
     forge(b'{"data": [{}]}')
 
 def colours(r):
-    forge(json.dumps({"text": "\\x1b[31mred\\x07", "data": [ROW]}).encode())
+    forge(json.dumps({"data": [{**ROW, "summary": "\\x1b[31mred\\x07"}]}).encode())
 
 def says(r):
     os.write(2, b"\\x1b]0;title\\x07\\n")
@@ -491,34 +490,16 @@ def test_an_answer_that_the_target_forged(hostile, name):
         audit(f"{hostile}:{name}", [4])
 
 
-ROW = {
-    "target": "t",
-    "version": "",
-    "source": "",
-    "documentation": "",
-    "notes": [],
-    "n": 1,
-    "nearest": None,
-    "exact": False,
-    "population": None,
-    "up_to_batch_scale": False,
-    "findings": [],
-    "positive": [0.0, 1.0],
-    "negative": [0.0, 0.0],
-    "weight": [1.0],
-    "slope_at_0_and_1": [1.0, 1.0],
-    "group_of_one": {"wrong": 0.0, "right": None},
-    "filters": "",
-}
+ROW = as_data(adv.reverse("reinforce", 1), Subject("t", group_of_one={"wrong": 0.0, "right": None}))
 WRONG = (None, True, 3, 3.5, "x", [], {}, [None, "x"], [[1]], [{}], {"wrong": "x", "right": 1}, -1, 10**400, [1.0] * 9)
 
 
 def test_wrong_types_inside_forged_data_are_told_and_never_reach_the_page(tmp_path):
-    """Security: each part of the data as something else is refused, or can be written as a page."""
+    """Security: each part of the data as something else is refused, or can be written as a page and as text."""
     answer, refused = tmp_path / "answer.json", 0
 
     def forged(data):
-        answer.write_text(json.dumps({"text": "", "data": data}))
+        answer.write_text(json.dumps({"data": data}))
         return read(answer, 1)["data"]
 
     assert page([forged([ROW])])
@@ -529,6 +510,7 @@ def test_wrong_types_inside_forged_data_are_told_and_never_reach_the_page(tmp_pa
     for row in rows:
         try:
             page([forged([row])])
+            reversal_text(*forged([row]))
         except ValueError as error:
             assert "in data" in str(error) or "data lacks" in str(error)  # noqa: PT017
             refused += 1
@@ -540,12 +522,12 @@ def test_wrong_types_inside_forged_data_are_told_and_never_reach_the_page(tmp_pa
 
 def test_nothing_of_the_target_acts_on_the_terminal(hostile):
     """Security: forged text, the last words of a dying process, a long message of an exception."""
-    assert audit(f"{hostile}:colours", [4])["text"] == "\ufffd[31mred\ufffd"
+    assert audit(f"{hostile}:colours", [4])[0]["summary"] == "\ufffd[31mred\ufffd"
     with pytest.raises(TargetFailed) as caught:
         audit(f"{hostile}:says", [4])
     assert "title" in str(caught.value)
     assert printable(str(caught.value))
-    text = audit(f"{hostile}:raises", [4])["text"]
+    text = reversal_text(*audit(f"{hostile}:raises", [4]))
     assert "AAA" in text
     assert printable(text)
     assert len(text) < 5000
@@ -563,11 +545,11 @@ def test_standard_error_without_end_takes_no_memory(hostile):
 def test_a_process_that_leaves_the_group_delays_nothing(hostile):
     """Security: it holds standard error open after the answer is there."""
     start = time.monotonic()
-    assert "dr_grpo" in audit(f"{hostile}:stays", [4], seconds=25.0)["text"]
+    assert "dr_grpo" in audit(f"{hostile}:stays", [4], seconds=25.0)[0]["summary"]
     assert time.monotonic() - start < 20
 
 
 def test_numbers_that_json_lacks_are_null(hostile):
-    found = audit(f"{hostile}:undefined", [4])["data"]
+    found = audit(f"{hostile}:undefined", [4])
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert any(None in row for f in found[0]["findings"] for row in f["advantages"])

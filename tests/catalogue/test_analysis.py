@@ -179,11 +179,9 @@ def test_three_scales():
         analysis.scale_factor(table, "fast")
 
 
-def test_one_table_for_several_estimators():
+def test_several_estimators_at_one_size():
     rows = analysis.compare(["grpo", "rloo_k(k=4)", adv.plug_in(adv.parse("rho + 0.1*entropy(rho)"))], 16)
-    text = analysis.table_text(rows).splitlines()
-    assert len(text) == 4
-    assert [line.split()[0] for line in text[1:3]] == ["grpo", "rloo_k(k=4)"]
+    assert [row.name for row in rows[:2]] == ["grpo", "rloo_k(k=4)"]
     assert rows[1].as_row()["kind"] == "unbiased"
     with pytest.raises(AdvshapeError, match="needs n >= 4"):
         analysis.compare(["grpo", "rloo_k(k=4)"], 3)

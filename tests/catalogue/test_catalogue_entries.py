@@ -12,7 +12,7 @@ import pytest
 
 import advshape as adv
 from advshape.catalogue import ENTRIES
-from advshape.cli import estimators as cli_estimators
+from advshape.catalogue.describe import describe_entry
 from advshape.cli import main
 
 PAGE = Path(__file__).parents[2] / "docs" / "estimators.md"
@@ -107,11 +107,11 @@ def test_softmax_policy_follows_the_finite_surrogate(rule):
 
 
 def test_kind_and_centred_are_computed():
-    row = cli_estimators.describe("qae")
+    row = describe_entry("qae")
     assert (row["kind"], row["centered"], row["random"]) == ("biased", False, False)
-    assert cli_estimators.describe("fade(alpha=1, delta=1)")["kind"] == "unbiased up to a constant"  # Dr. GRPO
-    assert cli_estimators.describe("pass_at_k(k=3)")["kind"] == "unbiased"
-    assert cli_estimators.describe("passk_training_full")["random"]
+    assert describe_entry("fade(alpha=1, delta=1)")["kind"] == "unbiased up to a constant"  # Dr. GRPO
+    assert describe_entry("pass_at_k(k=3)")["kind"] == "unbiased"
+    assert describe_entry("passk_training_full")["random"]
 
 
 def test_command_in_100_columns(capsys):

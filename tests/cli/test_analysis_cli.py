@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import advshape as adv
+from advshape.catalogue.derivation import derive
 from advshape.cli import main
 
 
@@ -110,6 +111,38 @@ def test_the_numbers_are_printed_without_rivals_too(capsys):
     assert f"{np.sqrt(7):.4g}" in row  # F_n'(0)
 
 
+def test_estimators_without_an_objective_are_derived_too(capsys):
+    """Their slope is listed alone: there is nothing to compare it with."""
+    code, out, _ = run(capsys, "derive", "leave_one_out_max", "-n", 4, "--against", "grpo")
+    assert code == 0
+    lines = out.split("it has no named objective:\n")[1].splitlines()
+    assert lines[0].split() == ["rho", "F_n'", "second", "moment"]
+    assert float(lines[1].split()[1]) == pytest.approx(4 * 0.99**3, abs=1e-4)  # pays a lone right answer only
+    assert "Alternatives" not in out
+    code, out, _ = run(capsys, "derive", "leave_one_out_max", "-n", 4, "--json")
+    assert (code, json.loads(out)["surrogate"], json.loads(out)["alternatives"]) == (0, None, [])
+
+
+def test_the_objective_is_read_once(monkeypatch):
+    """However many parts of a derivation look at it."""
+    from advshape.catalogue import derivation
+
+    calls = []
+    read = derivation.resolve_objective
+    monkeypatch.setattr(derivation, "resolve_objective", lambda *given: calls.append(given) or read(*given))
+    found = derive("1-(1-rho)**20 + 0*rho", against="grpo,rloo_k", base="rho")
+    assert len(calls) == 1
+    assert (found.table.n, found.spec["baseline"]) == (20, "leave_one_out")  # centred needs 21
+
+
+def test_the_table_of_several_estimators(capsys):
+    _, out, _ = run(capsys, "derive", "rho + 0.1*entropy(rho)", "-n", 16, "--against", "grpo,rloo_k(k=4)")
+    lines = out.split("share of the gradient spent on prompts with such rho\n")[1].partition("\n\n")[0].splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ["grpo", "rloo_k(k=4)"]
+    assert lines[0].split()[0] == "estimator"
+    assert lines[3].split()[1] == "unbiased"
+
+
 def test_against_as_json_and_scaled(capsys):
     _, out, _ = run(capsys, "derive", "pass_at_k(k=4)", "--against", "grpo", "--scale", "rms", "--json")
     rows = json.loads(out)["compared"]
@@ -177,9 +210,9 @@ def test_plot_is_written(capsys, tmp_path, name, starts):
 
 
 def test_plot_shows_the_table(capsys, tmp_path):
-    from advshape.report.pages.derivation import derivation
+    from advshape.report.pages.derivation import draw_panels
 
-    objective, slope, advantages, eta = derivation(adv.estimator("pass_at_k", k=4), 8)
+    objective, slope, advantages, eta = draw_panels(derive("pass_at_k(k=4)", 8))
     for panel in (objective, slope):  # unbiased: what is optimised lies on the objective
         (x_n, finite), (x, aim) = panel.lines.values()
         np.testing.assert_allclose(np.interp(x, x_n, finite), aim, atol=1e-4)  # lines between 401 points
@@ -197,19 +230,19 @@ def test_plot_shows_the_table(capsys, tmp_path):
 
 def test_a_constant_slope_is_drawn_flat():
     """Property: what differs by rounding errors alone is one value, not a picture of these errors."""
-    from advshape.report.pages.derivation import derivation
+    from advshape.report.pages.derivation import draw_panels
 
     for name, factor in (("rloo", 1.0), ("rloo", 1e-6), ("dr_grpo", 1e5)):
-        rule = adv.estimator(name)
-        table = rule.table(8).scaled(factor)
-        (finite, _) = derivation(dataclasses.replace(rule, build=lambda n, table=table: table), 8)[1].lines.values()
+        found = derive(name, 8)
+        table = found.table.scaled(factor)
+        (finite, _) = draw_panels(dataclasses.replace(found, table=table))[1].lines.values()
         assert np.ptp(finite[1]) == 0
         np.testing.assert_allclose(finite[1], table.weight[0], rtol=1e-11)
 
 
 def test_plot_draws_the_alternatives_with_their_own_colour_and_marker(capsys, tmp_path):
     """Every rival of --against is in every panel, one name each in the legend, scaled as the printed table is."""
-    from advshape.report.pages.derivation import derivation
+    from advshape.report.pages.derivation import draw_panels
 
     names = ["grpo", "rloo_k(k=4)", "pkpo_loo(k=4)"]
     code, _, _ = run(
@@ -226,9 +259,8 @@ def test_plot_draws_the_alternatives_with_their_own_colour_and_marker(capsys, tm
         assert len({line["line"]["color"] for line in chart["data"]}) == len(shown)
         assert len({line["marker"]["symbol"] for line in chart["data"] if line["name"] in names}) >= 3
         assert chart["data"][1]["x"][0] == chart["table"]["rows"][len(chart["data"][0]["x"])][1]  # CSV: line by line
-    first = adv.estimator({"surrogate": "1-(1-rho)**4", "baseline": "centered"})
     for scale in ("none", "rms"):
-        panels = derivation(first, 8, [adv.estimator(name) for name in names], scale)
+        panels = draw_panels(derive("1-(1-rho)**4", 8, against=",".join(names), scale=scale))
         for name in names:
             table = adv.estimator(name).table(8)
             factor = 1 if scale == "none" else 1 / table.rms(adv.Beta(0.5, 1.0))

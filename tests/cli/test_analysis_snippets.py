@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from advshape.adapters.verl.options import objective as verl_objective
+from advshape.catalogue.resolve import resolve_objective
 from advshape.cli import main
-from advshape.cli.derive_text import resolve
 from advshape.cli.snippets import trl_code
 
 torch = pytest.importorskip("torch")
@@ -38,7 +38,7 @@ def test_verl(capsys, objective):
     assert given.pop("algorithm.adv_estimator") == "advshape"
     own = {key.removeprefix("+algorithm.advshape."): json.loads(value) for key, value in given.items()}
     found, _ = verl_objective({"algorithm.adv_estimator": "advshape", "algorithm.advshape": own})
-    table, want = found.table(6), resolve(objective, 6, None, None)[0].table(6)
+    table, want = found.table(6), resolve_objective(objective, 6)[0].table(6)
     np.testing.assert_array_equal(table.positive, want.positive)
     np.testing.assert_array_equal(table.negative, want.negative)
 

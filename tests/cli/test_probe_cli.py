@@ -12,6 +12,7 @@ def rules(tmp_path, monkeypatch):
     name = f"rules_{tmp_path.name}".replace("-", "_")
     (tmp_path / f"{name}.py").write_text(
         "def trl(r):\n    return (r - r.mean(-1, keepdims=True)) / (r.std(-1, ddof=1, keepdims=True) + 1e-4)\n"
+        "def plain(r):\n    s = r.std(-1, keepdims=True)\n    return (r - r.mean(-1, keepdims=True)) / (s + (s == 0))\n"
         "def odd(r):\n    return r - r.mean()\n"
     )
     monkeypatch.chdir(tmp_path)
@@ -58,3 +59,31 @@ def test_a_module_that_cannot_be_imported_is_one_clear_sentence(tmp_path, monkey
     assert said in printed.err
     assert "write module:function" in printed.err
     assert len(printed.err.splitlines()) == 1
+
+
+def test_one_schema_for_entries_formulas_and_code(rules, capsys):
+    """The same keys, whatever was reversed; and where all three are one rule, the same numbers."""
+    found = []
+    pair = ["--positive", "sqrt((1-rho)/rho)", "--negative", "-sqrt(rho/(1-rho))"]
+    for words in (["grpo"], pair, [f"{rules}:plain"], [f"{rules}:odd"]):
+        assert main(["reverse", *words, "-n", "5", "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    assert len({tuple(sorted(one)) for one in found}) == 1
+    entry, formulas, code, outside = found
+    for key in ("estimator", "centered", "exact", "n", "nearest", "up_to_batch_scale"):
+        assert entry[key] == formulas[key] == code[key], key
+    for key in ("positive", "negative", "weight", "offset", "finite_derivative", "slope_at_0_and_1"):
+        assert entry[key] == pytest.approx(formulas[key])
+        assert entry[key] == pytest.approx(code[key], rel=1e-6)
+    for key in ("F", "F'", "F_n'", "second moment"):
+        assert entry["curve"][key] == pytest.approx(formulas["curve"][key])
+    assert (entry["kind"], entry["smallest_n"], entry["group_of_one"]) == ("biased", 2, {"refuses": "it needs n >= 2"})
+    assert entry["source"].startswith("Shao et al.")
+    assert formulas["surrogate"] == formulas["population"] == "2*arcsin(sqrt(rho))"
+    assert (outside["positive"], outside["centered"], outside["estimator"]) == (None, None, None)
+
+
+def test_an_estimators_own_objective_is_told(capsys):
+    """Also where other entries with other objectives have its table at this n: at n = 2 many do."""
+    assert main(["reverse", "grpo", "-n", "2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["population"] == "GRPO()"

@@ -106,16 +106,11 @@ class Tab:
 @pytest.mark.parametrize(("scheme", "lightness"), [("light", 240), ("dark", 20)])
 def test_a_derivation_follows_theme_and_width(chromium, tmp_path, scheme, lightness):
     """`advshape derive --plot page.html` on a phone: nothing to scroll sideways, in the colours of the system."""
-    import advshape as adv
+    from advshape.catalogue.derivation import derive
     from advshape.report.pages.derivation import save_derivation
 
-    rivals = [adv.estimator("grpo"), adv.estimator("pkpo_loo(k=4)")]
-    page = save_derivation(
-        adv.estimator({"surrogate": "1-(1-rho)**4 + 0.1*entropy(rho)", "build": "plug_in"}),
-        16,
-        tmp_path / "page.html",
-        rivals,
-    )
+    found = derive("1-(1-rho)**4 + 0.1*entropy(rho)", 16, against="grpo,pkpo_loo")
+    page = save_derivation(found, tmp_path / "page.html")
     tab = Tab(chromium, page, color_scheme=scheme, viewport=PHONE)
     assert tab.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     paper = tab.page.evaluate("getComputedStyle(document.body).backgroundColor")

@@ -17,8 +17,8 @@ Check = Callable[[Any], bool]
 
 
 def read(answer: Path, sizes: int | None) -> dict[str, Any]:
-    """The answer: {"error": sentence}, else {"names": [...]} if `sizes` is None, else {"text": ..., "data": [...]} with
-    `examine.examine`'s data for so many group sizes. Raises ValueError for anything else."""
+    """The answer: {"error": sentence}, else {"names": [...]} if `sizes` is None, else {"data": [...]} with the data of
+    `examine.examine` for so many group sizes. Raises ValueError for anything else."""
     try:
         found = json.loads(answer.read_text(encoding="utf-8"))
     except RecursionError:
@@ -30,13 +30,13 @@ def read(answer: Path, sizes: int | None) -> dict[str, Any]:
     elif sizes is None:
         _check({"names": _list_of(_text)}, found, "the answer")
     else:
-        _check({"text": _text, "data": _list_of(lambda row: isinstance(row, dict), sizes)}, found, "the answer")
+        _check({"data": _list_of(lambda row: isinstance(row, dict), sizes)}, found, "the answer")
         for row in found["data"]:
             _check(_ROW, row, "data")
             _check(_lengths(row["n"]), row, "data")
-            for one, other in (("positive", "negative"), ("weight", "slope_at_0_and_1")):
-                if (row[one] is None) != (row[other] is None):
-                    raise ValueError(f"{one} and {other} in data do not belong together")
+            for first, *others in _TOGETHER:
+                if len({row[key] is None for key in (first, *others)}) > 1:
+                    raise ValueError(f"{first} and {' and '.join(others)} in data do not belong together")
     return {key: clean(value) for key, value in found.items()}
 
 
@@ -92,6 +92,14 @@ def _group_of_one(value: Any) -> bool:
     return _object({"refuses": _text})(value) or _object({"wrong": _number, "right": _number})(value)
 
 
+def _curve(value: Any) -> bool:
+    """Known columns of one length, the rates among them."""
+    columns = {"rho", "F", "error", "F'", "F_n'", "bias", "second moment"}
+    known = isinstance(value, dict) and {"rho"} <= set(value) <= columns
+    return known and all(map(_list_of(_number, _RATES), value.values()))
+
+
+_RATES = 10  # success rates at which a curve is listed
 _ROWS = _list_of(_list_of(_number))
 _ROW: dict[str, Check] = {
     "target": _text,
@@ -99,18 +107,28 @@ _ROW: dict[str, Check] = {
     "source": _text,
     "documentation": _text,
     "notes": _list_of(_text),
+    "estimator": _or_null(_text),
+    "kind": _or_null(_text),
+    "smallest_n": _whole,
+    "summary": _text,
     "n": lambda value: _whole(value) and 0 < value < 2**31,
     "nearest": _or_null(_text),
     "exact": _truth,
     "population": _or_null(_text),
+    "surrogate": _or_null(_text),
+    "closed_form": _or_null(_truth),
+    "centered": _or_null(_truth),
     "up_to_batch_scale": _truth,
     "findings": _list_of(_object({"kind": _text, "message": _text, "rewards": _ROWS, "advantages": _ROWS})),
+    "curve": _curve,
     "group_of_one": _group_of_one,
     "filters": _text,
 }
+_TOGETHER = (("positive", "negative", "offset"), ("weight", "slope_at_0_and_1", "finite_derivative"))
 
 
 def _lengths(n: int) -> dict[str, Check]:
     """Of what has one number for each count."""
-    sizes = {"positive": n + 1, "negative": n + 1, "weight": n, "slope_at_0_and_1": 2}
+    sizes = {"positive": n + 1, "negative": n + 1, "weight": n, "offset": n, "slope_at_0_and_1": 2}
+    sizes |= {"rho": _RATES, "finite_derivative": _RATES}
     return {key: _or_null(_list_of(_number, size)) for key, size in sizes.items()}

@@ -30,18 +30,13 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     from advshape.audit.examine import examine, probe
     from advshape.audit.targets import load, names
     from advshape.errors import AdvshapeError
-    from advshape.probe.text import text
 
     try:
         if request.get("names"):
             return {"names": names(request["target"])}
         target = load(request["target"], request["signature"], request["paths"])
         target = dataclasses.replace(target, name=request["shown"])
-        found = [probe(target, n) for n in request["sizes"]]
-        return {
-            "text": f"{target.description}\nwith " + "\n\nwith ".join(map(text, found)),
-            "data": [examine(target, one) for one in found],
-        }
+        return {"data": [examine(target, probe(target, n)) for n in request["sizes"]]}
     except AdvshapeError as error:
         return {"error": str(error)}
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import inspect
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,10 @@ from advshape.audit.shapes import Call, Tensors, parameters, shaped
 from advshape.audit.target import Target
 from advshape.errors import AdvshapeError
 from advshape.probe.call import caller_of, staircase
+from advshape.probe.record import as_data
 from advshape.probe.reversal import Reversal, reverse
 
-__all__ = ["as_data", "examine", "probe"]
+__all__ = ["examine", "probe"]
 
 Rows = NDArray[np.float64]
 
@@ -39,7 +40,7 @@ def probe(target: Target, n: int) -> Reversal:
     if target.guessed and (found.table is None or found.scale_free) and "group" in _answering(target, n):
         text = "it was called with many groups; if it is written for one group at a time, say so: --signature group"
         more.append(adv.Finding("signature", text))
-    return dataclasses.replace(found, findings=(*found.findings, *(f for f in more if f is not None)))
+    return replace(found, findings=(*found.findings, *(f for f in more if f is not None)))
 
 
 def _how(target: Target, n: int) -> str:
@@ -78,7 +79,7 @@ def _reversed(rule: Call, n: int) -> Reversal:
         rule.single = False
         return double
     if (single.match and single.match.exact) or (double.outside and not single.outside):
-        return dataclasses.replace(single, findings=(*single.findings, *_rounded(rule, n, double, single)))
+        return replace(single, findings=(*single.findings, *_rounded(rule, n, double, single)))
     return double
 
 
@@ -132,33 +133,7 @@ def _answering(target: Target, n: int) -> list[str]:
 
 def examine(target: Target, found: Reversal) -> dict[str, Any]:
     """Everything the audit says of one target, found by `probe`, as data."""
-    return {
-        "target": target.name,
-        "version": target.version,
-        "source": target.source,
-        "documentation": target.documentation,
-        "notes": list(target.notes),
-        **as_data(found),
-        "group_of_one": _group_of_one(target.rule),
-        "filters": _filters(found),
-    }
-
-
-def as_data(found: Reversal) -> dict[str, Any]:
-    """A reversal as JSON's types."""
-    finite = found.surrogate
-    return {
-        "n": found.n,
-        "nearest": found.nearest,
-        "exact": found.match is not None and found.match.exact,
-        "population": repr(found.population) if found.population is not None else None,
-        "up_to_batch_scale": found.scale_free,
-        "findings": [dataclasses.asdict(finding) for finding in found.findings],
-        "positive": found.table.positive.tolist() if found.table else None,
-        "negative": found.table.negative.tolist() if found.table else None,
-        "weight": finite.weight.tolist() if finite else None,
-        "slope_at_0_and_1": finite.derivative([0.0, 1.0]).tolist() if finite else None,
-    }
+    return as_data(found, replace(target.subject, group_of_one=_group_of_one(target.rule)))
 
 
 def _lengths(rule: Call, n: int) -> adv.Finding | None:
@@ -222,19 +197,6 @@ def _number(rule: Call, reward: float) -> float | None:
         group = torch.as_tensor(group)
     value = float(rule(group)[0][0])
     return value if np.isfinite(value) else None
-
-
-def _filters(found: Reversal) -> str:
-    """What dropping all-wrong and all-right groups does to the objective."""
-    if found.table is None:
-        return "no table: not known"
-    n, lost = found.n, (float(found.table.negative[0]), float(found.table.positive[-1]))
-    if max(map(abs, lost)) < 1e-6 * max(1.0, float(np.abs(found.table.positive).max())):
-        return "dead groups have advantage 0: dropping them only rescales the batch"
-    return (
-        f"dropping dead groups loses A-(0) = {lost[0]:.4g} and A+({n}) = {lost[1]:.4g}: "
-        f"F_n' loses {-lost[0]:.4g} (1-rho)^{n - 1} and {lost[1]:.4g} rho^{n - 1}"
-    )
 
 
 def _plain(values: Any) -> tuple[float, ...]:

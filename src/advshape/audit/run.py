@@ -40,10 +40,8 @@ def audit(
     signature: str | None = None,
     seconds: float = 300.0,
     paths: Sequence[str] = (),
-) -> dict[str, Any]:
-    """What a target, run where it lies, maximises with n rollouts per prompt, for each n of `sizes`.
-
-    Returns {"text": for people, "data": `examine.examine` for each size}.
+) -> list[dict[str, Any]]:
+    """What a target, run where it lies, maximises with n rollouts per prompt: `examine.examine` for each n of `sizes`.
 
     target: a name for `targets.load`. python: interpreter of the environment that has it (default: this one; it needs
     Python 3.11, numpy and SciPy). seconds: wall-clock limit. paths: where modules of one's own are looked for.
@@ -57,7 +55,8 @@ def audit(
         where, _, function = target.rpartition(":")
         target = f"{Path(where).absolute()}:{function}"
     request = {"target": target, "shown": shown, "sizes": list(sizes), "signature": signature, "paths": list(paths)}
-    return _asked(request, python, seconds)
+    found: list[dict[str, Any]] = _asked(request, python, seconds)["data"]
+    return found
 
 
 def estimators(scheme: str, *, python: str | None = None, seconds: float = 300.0) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from advshape.audit.shapes import Call
 from advshape.errors import AdvshapeError
+from advshape.probe.record import Subject
 
 __all__ = ["Target", "documentation", "options"]
 
@@ -31,9 +32,10 @@ class Target:
     guessed: bool = False
 
     @property
-    def description(self) -> str:
-        around = f" ({'; '.join(self.notes)})" if self.notes else ""
-        return f"{self.version}: {self.source}{around}" if self.version else self.name
+    def subject(self) -> Subject:
+        """The same without what calls it."""
+        words = (self.name, self.version, self.source, self.documentation, self.notes)
+        return Subject(*words, smallest_n=self.smallest_n)
 
 
 def options(

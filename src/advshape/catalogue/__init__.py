@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from advshape.catalogue import pass_at_k, passk_training, policy_gradient, prompt_weights, reward_level
@@ -69,7 +69,7 @@ def estimator(spec: str | Mapping[str, Any] | AdvantageEstimator, /, **parameter
         raise AdvshapeError(f"an estimator is named by a string or a mapping, got {spec!r}")
     try:
         found = read(spec)
-        if parameters and len(list(_names(found))) != 1:
+        if parameters and len(found.names) != 1:
             raise AdvshapeError(f"parameters beside a sum belong to none of its parts; write them into {spec[:80]!r}")
         return _build(found, parameters)
     except UnknownParameter:
@@ -115,11 +115,6 @@ def _build(spec: Spec | Named, parameters: Mapping[str, Any]) -> AdvantageEstima
     for weight, term in rest:
         found = found + weight * _build(term, {})
     return found.scaled("rms") if spec.unit_rms else found
-
-
-def _names(spec: Spec) -> Iterator[Named]:
-    for _, term in spec.terms:
-        yield from _names(term) if isinstance(term, Spec) else (term,)
 
 
 def _perhaps_objective(text: str) -> str:

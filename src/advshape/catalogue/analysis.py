@@ -8,9 +8,8 @@ signal = (G^2 / S^2) x groups per prompt.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -37,7 +36,6 @@ __all__ = [
     "scale_factor",
     "share_by_count",
     "share_by_rate",
-    "table_text",
 ]
 
 SIGNALS = (16.0, 64.0, 1024.0)
@@ -144,17 +142,6 @@ def compare(
     [(16,), (8,)]
     """
     return [describe(one, n, prior, target, scale) for one in estimators]
-
-
-def table_text(rows: Sequence[Description]) -> str:
-    """The comparison as text, one line per estimator."""
-    head = ["estimator", "to its own F", "bias", "alignment", "2nd moment", *(f"error@{s:g}" for s in SIGNALS)]
-    head += ["F_n'(0)", "F_n'(1)", "peak c", *(f"{a:g}-{b:g}" for a, b in pairwise(BINS))]
-    body = [_cells(row) for row in rows]
-    widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
-    return "\n".join(
-        "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in [head, *body]
-    )
 
 
 def error(table: AdvantageTable, target: Surrogate, signal: ArrayLike, prior: Beta = DEFAULT_PRIOR) -> FloatArray:
@@ -325,12 +312,3 @@ def _moments(table: AdvantageTable, target: Surrogate, prior: Beta) -> tuple[flo
     finite, aim = natural * table.surrogate().derivative(nodes), natural * target.derivative(nodes)
     bias = finite - aim
     return float(mass @ bias**2), float(mass @ finite**2), float(mass @ aim**2), float(mass @ (finite * aim))
-
-
-def _cells(row: Description) -> list[str]:
-    errors = row.error or {}
-    numbers = [row.rms_bias, row.alignment, row.second_moment, *(errors.get(s) for s in SIGNALS)]
-    numbers += [row.at_zero, row.at_one]
-    shown = ["-" if x is None else "0" if abs(x) < 5e-12 else f"{x:.4g}" for x in numbers]
-    peak = ", ".join(str(c) for c in row.peak) if len(row.peak) < 4 else f"{row.peak[0]}..{row.peak[-1]}"
-    return [row.name, row.kind, *shown, peak, *(f"{share:.0%}" for share in row.shares)]

@@ -50,6 +50,11 @@ class Spec:
             return None
         return first.alone if isinstance(first, Spec) else first
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all its terms."""
+        return tuple(n for _, term in self.terms for n in (term.names if isinstance(term, Spec) else (term.name,)))
+
 
 def read(text: str) -> Spec:
     """Raises AdvshapeError, with the place, for anything that is not in the grammar.

@@ -79,7 +79,7 @@ def _one(target: str, sizes: list[int], pythons: dict[str, str], options: Any, f
     own = None if scheme else options.signature
     where = {"python": pythons.get(scheme), "paths": [str(Path.cwd())]}
     try:
-        return audit(target, sizes, signature=own, seconds=options.seconds, **where)["data"]  # type: ignore[arg-type]
+        return audit(target, sizes, signature=own, seconds=options.seconds, **where)  # type: ignore[arg-type]
     except (AdvshapeError, TargetFailed) as error:
         failures.append(str(error) if target in str(error) else f"{target}: {error}")
         return None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from typing import Any
 
+from advshape.cli.console import DONE
 from advshape.cli.parser import rollouts
 
 __all__ = ["add", "run"]
-
-DEFAULT_N = 16
 
 
 def add(commands: Any) -> None:
@@ -70,21 +70,42 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the derivation; draw it where a file is named."""
-    from advshape.cli.derive_text import alternatives, derive, resolve, with_parameters
+    import json
+
+    from advshape.catalogue.derivation import derive
+    from advshape.cli.derive_text import derivation_text
 
     if options.plot:
         from advshape.report.pages.derivation import check_plot_file, save_derivation
 
         check_plot_file(options.plot)  # before anything is printed
-    against = ",".join(options.against)
-    objective = with_parameters(options.objective, options.parameters)
-    n = options.n
-    if n is None:
-        estimator, _ = resolve(objective, DEFAULT_N, options.build, options.baseline)
-        n = max(DEFAULT_N, estimator.smallest_n)
-    print(derive(objective, n, options.build, options.baseline, options.json, against, options.scale, options.base))
+    found = derive(
+        options.objective,
+        options.n,
+        build=options.build,
+        baseline=options.baseline,
+        against=",".join(options.against),
+        scale=options.scale,
+        base=options.base,
+        parameters=_numbers(options.parameters),
+    )
+    print(json.dumps(found.as_data(), indent=1) if options.json else derivation_text(found))
     if options.plot:
-        estimator, _ = resolve(objective, n, options.build, options.baseline)
-        others = alternatives(against, estimator, n)
-        print(f"drawn: {save_derivation(estimator, n, options.plot, others, options.scale)}", file=sys.stderr)
-    return 0
+        print(f"drawn: {save_derivation(found, options.plot)}", file=sys.stderr)
+    return DONE
+
+
+def _numbers(pairs: Sequence[str]) -> dict[str, float]:
+    """Words such as lam=0.1 as numbers by name."""
+    from advshape.errors import AdvshapeError
+
+    numbers: dict[str, float] = {}
+    for pair in pairs:
+        name, _, value = (part.strip() for part in pair.partition("="))
+        if name in numbers:
+            raise AdvshapeError(f"{name} is set twice; give --set {name}=NUMBER once")
+        try:
+            numbers[name] = float(value)
+        except ValueError:
+            raise AdvshapeError(f"write --set NAME=NUMBER, such as --set lam=0.1, got {pair!r}") from None
+    return numbers

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import shlex
-import sys
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import advshape as adv
 from advshape.audit.names import SHAPES
+from advshape.cli.console import DONE, FAILED, align, complain, show_number
 from advshape.cli.parser import rollouts, seconds
 from advshape.errors import AdvshapeError
 
-__all__ = ["add", "audited", "formulas"]
+__all__ = ["add", "reversal_text"]
 
 DEFAULT_N = 8
 LARGEST_N = 1024  # the search for a name builds hundreds of tables
-RHO = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 
 
 def add(commands: Any) -> None:
@@ -57,103 +55,102 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print what the target maximises."""
-    target, pair = options.target, (options.positive, options.negative)
-    if (target is None) == (pair == (None, None)):
+    import json
+
+    from advshape.audit.run import TargetFailed
+
+    pair = options.positive, options.negative
+    if (options.target is None) == (pair == (None, None)):
         raise AdvshapeError("give either TARGET, or --positive and --negative, two formulas of rho")
-    code = target is not None and (":" in target or target == "trl")
-    if target is not None and target.endswith(".py"):
+    code = options.target is not None and (":" in options.target or options.target == "trl")
+    if not code and (options.signature or options.python):
+        raise AdvshapeError("--signature and --python are for a TARGET that is code, such as path/to/rules.py:FUNCTION")
+    try:
+        found = _formulas(*pair, options.n) if options.target is None else _code(options) if code else _entry(options)
+    except TargetFailed as error:
+        return complain(error, FAILED)
+    print(json.dumps(found, indent=1) if options.json else reversal_text(found))
+    return DONE
+
+
+def _formulas(positive: str | None, negative: str | None, n: int | None) -> dict[str, Any]:
+    """What A+ = positive(rho), A- = negative(rho) maximise."""
+    from advshape import parse, reverse
+    from advshape.catalogue.derivation import check_group
+    from advshape.probe.record import Subject, as_data
+
+    if positive is None or negative is None:
+        missing = "--negative" if negative is None else "--positive"
+        raise AdvshapeError(f"a pair of formulas needs {missing} too; write 0 where a rollout gets no advantage")
+    n = DEFAULT_N if n is None else n
+    check_group(n, LARGEST_N)
+    typed = parse(positive), parse(negative)
+    note = f"the table is the formulas at rho = c/{n} in mixed groups"
+    return as_data(reverse(typed, n), Subject(f"A+ = {typed[0]!r}, A- = {typed[1]!r}", notes=(note,)))
+
+
+def _entry(options: argparse.Namespace) -> dict[str, Any]:
+    """What an estimator of the catalogue maximises."""
+    from advshape import estimator, reverse
+    from advshape.catalogue.derivation import check_group
+    from advshape.probe.record import Subject, as_data
+
+    target: str = options.target
+    if target.endswith(".py"):
         raise AdvshapeError(f"{target!r} is a file; name the function in it, as in {target}:FUNCTION")
-    if target is not None and not code and re.search(r"\brho\b", target):
+    if re.search(r"\brho\b", target):
         raise AdvshapeError(
             f"{target!r} is a formula: of an objective, type advshape derive {shlex.quote(target)}; of a rule, give "
             "two, --positive A+ and --negative A-"
         )
-    if not code and (options.signature or options.python):
-        raise AdvshapeError("--signature and --python are for a TARGET that is code, such as path/to/rules.py:FUNCTION")
-    if options.n is None:
-        least = 1 if code or target is None else adv.estimator(target).smallest_n
-        options.n = max(DEFAULT_N, least)
-    if target is None:
-        print(formulas(*pair, options.n, options.json))
-    elif code:
-        return _audited(options)
-    else:
-        from advshape.cli.derive_text import reverse
-
-        print(reverse(target, options.n, options.json))
-    return 0
+    one = estimator(target)
+    n = max(DEFAULT_N, one.smallest_n) if options.n is None else options.n
+    check_group(n)
+    return as_data(reverse(one, n), Subject.of_entry(target, one))
 
 
-def formulas(positive: str | None, negative: str | None, n: int, as_json: bool = False) -> str:
-    """What A+ = positive(rho), A- = negative(rho) maximise: F in closed form where a rule finds one, else numbers
-    with their error; and the table at rho = c/n. Raises ``AdvshapeError`` for a formula that cannot be read."""
-    if positive is None or negative is None:
-        missing = "--negative" if negative is None else "--positive"
-        raise AdvshapeError(f"a pair of formulas needs {missing} too; write 0 where a rollout gets no advantage")
-    from advshape.cli.derive_text import check_group
-    from advshape.probe.text import table
-
-    check_group(n, LARGEST_N)
-    typed = adv.parse(positive), adv.parse(negative)
-    found = adv.reverse(typed, n)
-
-    if as_json:
-        return _json(f"A+ = {positive}, A- = {negative}", found, _curve(found))
-    head = (
-        f"A+ = {typed[0]!r}, A- = {typed[1]!r}\nwith {found}\nThe table is the formulas at rho = c/{n} in mixed groups."
-    )
-    return f"{head}\n\n{_curve_text(found)}{table(found)}"
-
-
-def _audited(options: argparse.Namespace) -> int:
-    from advshape.audit.run import TargetFailed
-
-    try:
-        print(audited(options))
-    except TargetFailed as error:
-        print(f"advshape: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def audited(options: argparse.Namespace) -> str:
-    """What a rule of somebody else's code maximises, run where it lies; text or JSON.
-
-    Raises ``AdvshapeError`` for a target that is not there, ``TargetFailed`` for one that does not come to an end.
-    """
+def _code(options: argparse.Namespace) -> dict[str, Any]:
+    """What a rule of somebody else's code maximises, run where it lies."""
     from advshape.audit.run import audit
 
-    found = audit(
+    return audit(
         options.target,
-        [options.n],
+        [DEFAULT_N if options.n is None else options.n],
         python=options.python,
         signature=options.signature,
         seconds=options.seconds,
         paths=[os.getcwd()],
-    )
-    return json.dumps(found["data"][0], indent=1) if options.json else str(found["text"])
+    )[0]
 
 
-def _json(spec: str, found: adv.Reversal, curve: dict[str, list[float]]) -> str:
-    from advshape.audit.examine import as_data
-
-    parts = {"target": spec, **as_data(found), "curve": curve, "closed_form": "error" not in curve}
-    return json.dumps(parts, indent=1)
-
-
-def _curve(found: adv.Reversal) -> dict[str, list[float]]:
-    """F, its error where it is by quadrature, F' and F_n' at RHO."""
-    aim, finite = found.population, found.surrogate
-    assert aim is not None
-    parts: dict[str, Any] = {"F": aim.value(RHO)}
-    if isinstance(aim, adv.IntegratedSurrogate):
-        parts["error"] = aim.error(RHO)
-    parts |= {"F'": aim.derivative(RHO)} | ({"F_n'": finite.derivative(RHO)} if finite else {})
-    return {"rho": list(RHO)} | {name: values.tolist() for name, values in parts.items()}
+def reversal_text(data: Mapping[str, Any]) -> str:
+    """What `probe.record.as_data` holds, as `advshape reverse` prints it: summary, table, slopes."""
+    about = ": ".join(filter(None, (data["version"], data["source"])))
+    notes = f" ({'; '.join(data['notes'])})" if data["notes"] else ""
+    parts = [f"{', '.join(filter(None, (data['target'], about)))}{notes}\nwith {data['summary']}"]
+    if data["positive"] is not None:
+        parts.append(_table_text(data))
+    if len(data["curve"]) > 1:
+        parts.append(f"What it maximises with this n is F_n, whose slope F_n' is exact:\n{_curve_text(data['curve'])}")
+    return "\n\n".join(parts)
 
 
-def _curve_text(found: adv.Reversal) -> str:
-    curve = _curve(found)
-    widths = [6 if name == "rho" else 10 for name in curve]
-    rows = [list(curve), *([f"{x:.4g}" for x in row] for row in zip(*curve.values(), strict=True))]
-    return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows)
+def _table_text(data: Mapping[str, Any]) -> str:
+    n, rows = data["n"], [["right", "A+ (right)", "A- (wrong)", "others right", "weight", "offset"]]
+    for c in range(n + 1):
+        right = _cell(data["positive"][c]) if c else ""
+        rest = [data[key][c] for key in ("negative", "weight", "offset")] if c < n else []
+        wrong, *others = map(_cell, rest) if rest else ("", "", "")
+        rows.append([str(c), right, wrong, str(c) if rest else "", *others])
+    scale = "\nA+ and A- as they came in the first batch of the probe; the batch sets their scale."
+    return align(rows, right=True) + (scale if data["up_to_batch_scale"] else "")
+
+
+def _curve_text(curve: Mapping[str, Sequence[float | None]]) -> str:
+    show = {"rho": "{:g}".format, "error": "{:.1g}".format}
+    columns = [[name, *(_cell(x, show.get(name, show_number)) for x in values)] for name, values in curve.items()]
+    return align(zip(*columns, strict=True), right=True)
+
+
+def _cell(value: float | None, show: Callable[[float], str] = show_number) -> str:
+    return "not finite" if value is None else show(value)

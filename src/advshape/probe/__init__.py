@@ -1,5 +1,5 @@
 """What does that rule really optimize? Any advantage function: its table, its objective, its name.
 
 Start at `reversal`. `call` calls it safely, `measure` separates a count table from everything else, `mean` averages
-random rules; `nearest`, `match` and `fit` name the table; `text` puts the result into words.
+random rules; `nearest`, `match` and `fit` name the table; `record` is the result as data.
 """

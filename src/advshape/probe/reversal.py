@@ -124,7 +124,8 @@ def reverse(rule: Target, n: int, *, rng: int | np.random.Generator = 0, arrays:
     if isinstance(rule, str):
         rule = estimator(rule)
     if isinstance(rule, AdvantageEstimator):
-        return _of_table(rule.table(n))
+        found = _of_table(rule.table(n))
+        return replace(found, population=rule.surrogate) if rule.surrogate is not None else found
     if isinstance(rule, AdvantageTable):
         if rule.n != n:
             raise AdvshapeError(f"the table is for n={rule.n}, asked was n={n}; pass n={rule.n} or an estimator")

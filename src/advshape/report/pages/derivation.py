@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import os
 import platform
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -18,20 +17,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from advshape.catalogue.analysis import Scale, scale_factor
+from advshape.catalogue.derivation import Derivation
 from advshape.errors import AdvshapeError
 from advshape.objectives.surrogate import Surrogate
 from advshape.report.charts.evaluation import SYMBOLS, Chart, chart
 from advshape.report.figures.curves import COLOURS, MARKERS
 from advshape.report.pages.render import render_template
-from advshape.tables.estimator import AdvantageEstimator
 from advshape.tables.table import AdvantageTable
 
 Floats = NDArray[np.float64]
 
 RHO, INNER = np.linspace(0, 1, 401), np.linspace(0.005, 0.995, 397)
 
-__all__ = ["Panel", "check_plot_file", "derivation", "save_derivation"]
+__all__ = ["Panel", "check_plot_file", "draw_panels", "save_derivation"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,35 +62,32 @@ def _rounded(y: Floats) -> Floats:
     return np.round(y, 11 - math.floor(math.log10(largest))) if largest > 1e-290 else y
 
 
-def derivation(
-    estimator: AdvantageEstimator, n: int, others: Sequence[AdvantageEstimator] = (), scale: Scale = "none"
-) -> list[Panel]:
-    """The four panels of an estimator at group size n: objective, slope, advantages by count, eta by count.
+def draw_panels(found: Derivation) -> list[Panel]:
+    """The four panels of a derivation: objective, slope, advantages by count, eta by count.
 
-    others: estimators drawn next to it, each table brought to `scale` as `analysis.compare` does. F is shown from
-    F(0) = 0 where that is finite, as F_n is. The slope is drawn for 0.005 <= rho <= 0.995.
+    Every estimator's table is brought to the derivation's scale. F is shown from F(0) = 0 where that is finite, as F_n
+    is. The slope is drawn for 0.005 <= rho <= 0.995.
 
-    >>> import advshape as adv
-    >>> [panel.title for panel in derivation(adv.estimator("grpo"), 8)]
+    >>> from advshape.catalogue.derivation import derive
+    >>> [panel.title for panel in draw_panels(derive("grpo", 8))]
     ['objective', 'slope: the pull on a prompt', 'advantages', 'eta(c): sum of absolute advantages']
-    >>> list(derivation(adv.estimator("grpo"), 8, [adv.estimator("rloo")])[1].lines)
+    >>> list(draw_panels(derive("grpo", 8, against="rloo"))[1].lines)
     ['grpo', 'rloo', "F'"]
     """
-    named = {e.name: e.table(n) for e in (estimator, *others)}
-    factors = {name: scale_factor(table, scale) for name, table in named.items()}
+    n = found.table.n
     panels = [
         Panel("objective", "success probability rho", "F"),
         Panel("slope: the pull on a prompt", "success probability rho", "F'"),
         Panel("advantages", f"right answers c of {n}", "advantage", by_count=True),
         Panel("eta(c): sum of absolute advantages", f"right answers c of {n}", "eta(c)", by_count=True),
     ]
-    for owner, (name, table) in enumerate(named.items()):
+    for owner, (name, table) in enumerate(found.scaled.items()):
         names = (name, name, f"{name}: A+", f"{name}: A-", name)
-        if len(named) == 1:
+        if len(found.scaled) == 1:
             names = (f"F_n, n = {n}", f"F_n', n = {n}", "A+ (right)", "A- (wrong)", "eta")
-        _add_table(panels, owner, names, table.scaled(factors[name]))
-    if estimator.surrogate is not None:
-        _add_aim(panels, estimator.surrogate, factors[estimator.name])
+        _add_table(panels, owner, names, table)
+    if found.estimator.surrogate is not None:
+        _add_aim(panels, found.estimator.surrogate, found.factor)
     return panels
 
 
@@ -111,26 +106,20 @@ def _add_aim(panels: list[Panel], aim: Surrogate, factor: float) -> None:
     panels[1].add(-1, "F'", INNER, factor * aim.derivative(INNER))
 
 
-def save_derivation(
-    estimator: AdvantageEstimator,
-    n: int,
-    path: str | os.PathLike[str],
-    others: Sequence[AdvantageEstimator] = (),
-    scale: Scale = "none",
-) -> Path:
+def save_derivation(found: Derivation, path: str | os.PathLike[str]) -> Path:
     """Write the four panels to `path`, a .png picture or an .html page that needs no network; returns the path."""
-    file = check_plot_file(path)
-    title = f"{estimator.name}, n = {n}"
-    if others:
-        title += f", against {', '.join(e.name for e in others)}"
-    title += "" if scale == "none" else f"; tables scaled to {scale}"
-    panels = derivation(estimator, n, others, scale)
+    file, one = check_plot_file(path), found.estimator
+    title = f"{one.name}, n = {found.table.n}"
+    if found.others:
+        title += f", against {', '.join(other.name for other in found.others)}"
+    title += "" if found.scale == "none" else f"; tables scaled to {found.scale}"
+    panels = draw_panels(found)
     try:
         if file.suffix == ".png":
             _save_png(panels, title, file)
         else:
-            aim = f"F = {estimator.surrogate!r}" if estimator.surrogate is not None else "No named objective"
-            _save_html(panels, title, file, f"{aim}; {estimator.kind}.")
+            aim = f"F = {one.surrogate!r}" if one.surrogate is not None else "No named objective"
+            _save_html(panels, title, file, f"{aim}; {one.kind}.")
     except OSError as error:
         raise AdvshapeError(f"cannot write the plot {file} ({error.strerror}); name another file") from error
     return file
