@@ -136,7 +136,7 @@ def test_both_formulas_of_a_rule_may_begin_with_a_minus(capsys):
         (["reverse", "rules.py"], ["'rules.py' is a file", "rules.py:FUNCTION"]),
         (["reverse", "pass_at_k(k=8)", "-n", "8"], ["n >= 9", "n=8"]),
         (["reverse", "1-(1-rho)**8"], ["is a formula", "advshape derive '1-(1-rho)**8'", "--positive"]),
-        (["reverse", "-grpo"], ["cannot read '-grpo'"]),
+        (["reverse", "-2 grpo"], ["cannot read '-2 grpo'"]),
         (["reverse", "grpo", "-n", "0"], ["from 1 to 4096", "n=0"]),
         (["estimators", "qea"], ["'qea', did you mean 'qae'?"]),
         (["derive", "rho", "--set", "p=0.1"], ["'rho' has no parameter 'p'; write p into it", "leave p=0.1 out"]),
