@@ -45,7 +45,8 @@ def from_rewards() -> tuple[float, Any]:
     """10^5 x 100 rewards in memory -> counts -> curve with intervals."""
     rng = np.random.default_rng(0)
     rewards = rng.random((PROMPTS, N), dtype=np.float32) < (correct_counts() / N)[:, None]
-    from advshape.evaluation.stats.curves import Counts, pass_curve
+    from advshape.evaluation.stats.counts import Counts
+    from advshape.evaluation.stats.curves import pass_curve
 
     start = time.process_time()
     counts = Counts.of(map(str, range(PROMPTS)), rewards.sum(axis=1).tolist(), [N] * PROMPTS)

@@ -26,8 +26,8 @@ from scipy.special import expit, logit
 
 from advshape.evaluation.results.difference import Options, unpaired
 from advshape.evaluation.results.runs import Run
+from advshape.evaluation.stats.counts import Counts
 from advshape.evaluation.stats.crossing import crossing
-from advshape.evaluation.stats.curves import Counts
 from advshape.evaluation.stats.extrapolate import RateModel
 from advshape.evaluation.stats.power import SimulatedPower, alternative
 from advshape.evaluation.stats.sample_size import make_plan

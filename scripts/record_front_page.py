@@ -275,7 +275,7 @@ LABELS = {"base": "base", "trl_grpo": "GRPO (stock TRL)", "maxrl": "MaxRL", "pas
 
 
 def _counts(right: list[int], n: int):
-    from advshape.evaluation.stats.curves import Counts
+    from advshape.evaluation.stats.counts import Counts
 
     return Counts.of([str(i) for i in range(len(right))], correct=right, judged=[n] * len(right))
 

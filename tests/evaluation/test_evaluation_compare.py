@@ -15,8 +15,8 @@ from advshape.evaluation.logs.rollout_log import Rollout, RolloutLog
 from advshape.evaluation.results.compare import compare
 from advshape.evaluation.results.runs import Run, load_runs
 from advshape.evaluation.stats.changes import changes
+from advshape.evaluation.stats.counts import Counts
 from advshape.evaluation.stats.crossing import crossing
-from advshape.evaluation.stats.curves import Counts
 from advshape.evaluation.stats.significance import holm, label_permutation_test, sign_flip_test
 from advshape.passk import pass_at_k
 

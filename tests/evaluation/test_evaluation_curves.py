@@ -9,8 +9,10 @@ from scipy.special import xlogy
 from scipy.stats import binom, binomtest
 
 from advshape.errors import AdvshapeError
+from advshape.evaluation.logs.count import count_rollouts
 from advshape.evaluation.logs.rollout_log import Rollout
-from advshape.evaluation.stats.curves import Counts, PassCurve, paired_difference, pass_bounds, pass_curve
+from advshape.evaluation.stats.counts import Counts
+from advshape.evaluation.stats.curves import PassCurve, paired_difference, pass_bounds, pass_curve
 from advshape.evaluation.stats.intervals import difference_interval, mean_interval, t_quantile
 
 
@@ -18,10 +20,10 @@ def counts(correct, judged, **more):
     return Counts.of([f"p{i}" for i in range(len(correct))], correct, judged, **more)
 
 
-def test_counts_from_rollouts():
+def test_counts_of_rollouts():
     outcomes = [("a", "right"), ("b", "wrong"), ("a", "not_judged"), ("a", "right"), ("b", "wrong")]
     rollouts = [Rollout(p, i, "", "", outcome, truncated=i == 2) for i, (p, outcome) in enumerate(outcomes)]
-    found = Counts.from_rollouts(rollouts)
+    found = count_rollouts(rollouts)
     assert found.problems == ("a", "b")
     assert found.correct.tolist() == [2, 0]
     assert found.judged.tolist() == [2, 2]

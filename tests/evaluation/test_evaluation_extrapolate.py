@@ -8,7 +8,7 @@ from scipy.stats import beta as beta_distribution
 from scipy.stats import betabinom
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.stats.curves import Counts
+from advshape.evaluation.stats.counts import Counts
 from advshape.evaluation.stats.extrapolate import RateModel, _goodness, _loss, extrapolate, fit_rates
 from advshape.tables.prior import fit_prior
 

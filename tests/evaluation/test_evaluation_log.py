@@ -85,10 +85,16 @@ def test_a_broken_line_in_the_middle_is_an_error_with_its_number(tmp_path):
     ("change", "words"),
     [
         ({"outcome": "maybe"}, "'outcome' is 'maybe'"),
-        ({"sample": "0"}, "'sample' is '0'"),
-        ({"sample": True}, "'sample' is True"),
-        ({"problem": 3}, "'problem' and 'completion'"),
-        ({"prompt": None, "completion": None}, "have to be strings"),
+        ({"sample": "0"}, "'sample' has to be int, got '0'"),
+        ({"sample": True}, "'sample' has to be int, got True"),
+        ({"problem": 3}, "'problem' has to be str, got 3"),
+        ({"prompt": None}, "'prompt' has to be str | list, got None"),
+        ({"completion": None}, "'completion' has to be str, got None"),
+        ({"prompt": ["user"]}, "'prompt' has to be a text, or chat messages"),
+        ({"outcome": ["right"]}, "'outcome' has to be str"),
+        ({"truncated": "no"}, "'truncated' has to be bool, got 'no'"),
+        ({"tokens": 10**30}, "'tokens' has to be int"),
+        ({"settings": []}, "'settings' has to be str"),
     ],
 )
 def test_wrong_fields(tmp_path, change, words):

@@ -8,7 +8,7 @@ from scipy.special import expit, logit
 
 from advshape.cli import main
 from advshape.errors import AdvshapeError
-from advshape.evaluation.stats.curves import Counts
+from advshape.evaluation.stats.counts import Counts
 from advshape.evaluation.stats.extrapolate import RateModel
 from advshape.evaluation.stats.power import SimulatedPower, alternative, fit_change, power
 from advshape.evaluation.stats.sample_size import make_plan

@@ -10,6 +10,7 @@ import pytest
 from scipy.special import chdtrc
 
 from advshape.errors import AdvshapeError
+from advshape.evaluation.logs.count import count_rollouts
 from advshape.evaluation.logs.rollout_log import read_rollouts, read_settings
 from advshape.evaluation.sampling.evaluate import evaluate, evaluate_temperatures
 from advshape.evaluation.sampling.local import (
@@ -19,7 +20,7 @@ from advshape.evaluation.sampling.local import (
     load_model,
     sample_rollouts,
 )
-from advshape.evaluation.stats.curves import Counts, pass_curve
+from advshape.evaluation.stats.curves import pass_curve
 from advshape.tasks import Problem, Verdict, load_task
 
 torch = pytest.importorskip("torch")
@@ -170,7 +171,7 @@ def test_several_temperatures_in_one_log(loaded, task, tmp_path):
     assert {r.settings for r in rollouts} == set(described)
     for result in results:
         own = [r for r in rollouts if r.settings == result.settings.hash]
-        np.testing.assert_array_equal(pass_curve(Counts.from_rollouts(own)).values, result.curve.values)
+        np.testing.assert_array_equal(pass_curve(count_rollouts(own)).values, result.curve.values)
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert [s["settings"]["temperature"] for s in summary["temperatures"]] == [0.5, 1.0]
     with pytest.raises(AdvshapeError, match="distinct"):

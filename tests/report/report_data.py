@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from advshape.evaluation.logs.count import count_rollouts
 from advshape.evaluation.logs.rollout_log import Rollout, RolloutLog, read_rollouts
 from advshape.evaluation.results.compare import compare
 from advshape.evaluation.results.runs import Run
-from advshape.evaluation.stats.curves import Counts, paired_difference
+from advshape.evaluation.stats.counts import Counts
+from advshape.evaluation.stats.curves import paired_difference
 
 HOSTILE = [
     "<script>window.hacked = 1</script>",
@@ -79,7 +81,7 @@ def write_log(path: Path, seed: int, shape: float, prompts: int, n: int, tempera
                     )
                 )
         log.append(rollouts)
-    return Counts.from_rollouts(rollouts)
+    return count_rollouts(rollouts)
 
 
 def write_run(path: Path, prompts: int = 40, n: int = 32, steps: int = 20) -> Path:
@@ -140,5 +142,5 @@ def compared(paths, labels, **options):
     for path, label in zip(paths, labels, strict=True):
         rollouts = list(read_rollouts(path))
         texts = {rollout.problem: rollout.prompt for rollout in rollouts}
-        runs.append(Run(label, str(path), Counts.from_rollouts(rollouts), texts, {"temperature": 1.0}))
+        runs.append(Run(label, str(path), count_rollouts(rollouts), texts, {"temperature": 1.0}))
     return compare(runs, permutations=200, resamples=50, **options)

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.stats.curves import Counts, pass_curve
+from advshape.evaluation.stats.counts import Counts
+from advshape.evaluation.stats.curves import pass_curve
 from advshape.report import rollouts as rollouts_module
 from advshape.report import write_report
 from advshape.report.charts.evaluation import BINS, curves_chart, frontier_chart, histogram_chart

@@ -8,6 +8,7 @@ from typing import Any
 from advshape.evaluation.logs.rollout_log import Rollout
 from advshape.evaluation.readers.base import prompt_name
 from advshape.report.data.run import EvaluationData, ReportData, lot, most_rollouts
+from advshape.report.data.run_files import is_number
 from advshape.report.data.text import prompt_text
 from advshape.report.data.training_rollouts import LONGEST, TRAINING_BUDGET
 
@@ -144,4 +145,4 @@ def _training_source(records: Sequence[Mapping[str, Any]], shelf: Shelf) -> dict
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return float(value) if is_number(value) and not isinstance(value, bool | None) else None

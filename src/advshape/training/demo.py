@@ -21,9 +21,11 @@ from typing import Any
 from tqdm import tqdm
 
 from advshape.errors import AdvshapeError
+from advshape.evaluation.logs.count import count_rollouts
 from advshape.evaluation.logs.rollout_log import read_rollouts
 from advshape.evaluation.sampling.bars import bar_options
-from advshape.evaluation.stats.curves import Counts, paired_difference
+from advshape.evaluation.stats.counts import Counts
+from advshape.evaluation.stats.curves import paired_difference
 from advshape.training.outcome import change_sentence, curves_table
 from advshape.training.rundir.directory import RunDirectory
 
@@ -207,7 +209,7 @@ def _one_change(change: Mapping[str, Any], i: int) -> str:
 
 
 def _counts(directory: RunDirectory, when: str) -> Counts:
-    return Counts.from_rollouts(read_rollouts(directory.evaluation / f"{when}.jsonl"))
+    return count_rollouts(read_rollouts(directory.evaluation / f"{when}.jsonl"))
 
 
 def _draw(curves: Mapping[str, Mapping[str, Any]], path: Path) -> Path:

@@ -7,24 +7,37 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import UnionType
 from typing import IO, Any
 
 from advshape.errors import AdvshapeError
 
-__all__ = ["append_jsonl", "numbered_lines", "parse_line", "plain", "read_json", "read_jsonl", "to_line"]
+Kinds = Mapping[str, type | UnionType]
+
+__all__ = [
+    "Kinds",
+    "append_jsonl",
+    "check_fields",
+    "numbered_lines",
+    "parse_line",
+    "plain",
+    "read_json",
+    "read_jsonl",
+    "to_line",
+]
 
 LONGEST_LINE = 256 * 2**20
 """Bytes of one line; a longer one is an error instead of all the memory."""
 
 
-def read_jsonl(path: Path, needs: Mapping[str, type] | None = None) -> Iterator[dict[str, Any]]:
+def read_jsonl(path: Path, needs: Kinds | None = None) -> Iterator[dict[str, Any]]:
     """The records of a JSON Lines file, streamed; none when there is no file.
 
     A last line that was cut off, even inside a character, is left out: its writer is at work or has crashed.
 
     Args:
         path: the file.
-        needs: {field: type} that every record must have.
+        needs: {field: type} that every record must have, see `check_fields`.
 
     Raises:
         AdvshapeError: a line that is not a JSON object, or lacks a field; with file and line.
@@ -37,11 +50,36 @@ def read_jsonl(path: Path, needs: Mapping[str, type] | None = None) -> Iterator[
             record = parse_line(raw, where)
             if record is None:
                 return
-            for name, kind in (needs or {}).items():
-                if not isinstance(record.get(name), kind):
-                    seen = repr(record[name])[:60] if name in record else "nothing"
-                    raise AdvshapeError(f"{where}: field {name!r} has to be {kind.__name__}, got {seen}; repair it")
+            check_fields(record, needs or {}, where)
             yield record
+
+
+def check_fields(record: Mapping[str, Any], kinds: Kinds, where: str, optional: bool = False) -> None:
+    """Hold fields to their types; True and False are bool alone, and an integer has 64 bits.
+
+    Args:
+        record: what was read.
+        kinds: {field: type}.
+        where: what errors call it.
+        optional: a field that is missing is fine.
+
+    Raises:
+        AdvshapeError: a field of another type, or a missing one.
+
+    >>> check_fields({"step": "7"}, {"step": int}, "a.jsonl, line 2")
+    Traceback (most recent call last):
+    advshape.errors.AdvshapeError: a.jsonl, line 2: field 'step' has to be int, got '7'; repair it
+    """
+    for name, kind in kinds.items():
+        if optional and name not in record:
+            continue
+        value = record.get(name)
+        strange = isinstance(value, bool) and kind is not bool
+        strange |= isinstance(value, int) and not -(2**63) <= value < 2**63
+        if strange or not isinstance(value, kind):
+            seen = repr(value)[:60] if name in record else "nothing"
+            wanted = kind.__name__ if isinstance(kind, type) else str(kind)
+            raise AdvshapeError(f"{where}: field {name!r} has to be {wanted}, got {seen}; repair it")
 
 
 def numbered_lines(file: IO[bytes] | gzip.GzipFile, path: Path) -> Iterator[tuple[int, bytes]]:

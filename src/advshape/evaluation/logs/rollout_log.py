@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.logs.jsonl import numbered_lines, parse_line
+from advshape.evaluation.logs.jsonl import check_fields, numbered_lines, parse_line
 from advshape.evaluation.logs.lock import lock_file
 
 __all__ = [
@@ -33,7 +33,16 @@ __all__ = [
 
 Outcome = Literal["right", "wrong", "not_judged"]
 Key = tuple[str, int, str]
-REQUIRED = ("problem", "sample", "prompt", "completion", "outcome")
+REQUIRED = {"problem": str, "sample": int, "prompt": str | list, "completion": str, "outcome": str}
+OPTIONAL = {
+    "reason": str,
+    "tokens": int,
+    "truncated": bool,
+    "temperature": int | float,
+    "seed": int,
+    "settings": str,
+    "answer": str | None,
+}
 OUTCOMES = ("right", "wrong", "not_judged")
 BLOCK = 2**16
 FAR = 2**16
@@ -96,20 +105,18 @@ class Rollout:
         return {**own, **self.more}
 
     @classmethod
-    def from_json(cls, line: Mapping[str, Any]) -> Rollout:
-        """The rollout of one line; unknown fields go to `more`. Raises AdvshapeError that names the field."""
+    def from_json(cls, line: Mapping[str, Any], where: str = "rollout") -> Rollout:
+        """The rollout of one line; unknown fields go to `more`. Raises AdvshapeError with `where` and the field."""
         own = {f.name for f in fields(cls)} - {"more"}
-        missing = [name for name in ("problem", "sample", "prompt", "completion", "outcome") if name not in line]
+        missing = [name for name in REQUIRED if name not in line]
         if missing:
-            raise AdvshapeError(f"field {missing[0]!r} is missing; a rollout has {', '.join(sorted(own))}")
+            raise AdvshapeError(f"{where}: field {missing[0]!r} is missing; a rollout has {', '.join(sorted(own))}")
+        check_fields(line, REQUIRED, where)
+        check_fields(line, OPTIONAL, where, optional=True)
         if line["outcome"] not in OUTCOMES:
-            raise AdvshapeError(f"field 'outcome' is {line['outcome']!r}; allowed are {', '.join(OUTCOMES)}")
-        if not isinstance(line["sample"], int) or isinstance(line["sample"], bool):
-            raise AdvshapeError(f"field 'sample' is {line['sample']!r}; it has to be an integer")
-        if not isinstance(line["problem"], str) or not isinstance(line["completion"], str):
-            raise AdvshapeError("fields 'problem' and 'completion' have to be strings")
-        if not isinstance(line.get("answer"), str | None):
-            raise AdvshapeError(f"field 'answer' is {line['answer']!r}; it has to be a string, or null")
+            raise AdvshapeError(f"{where}: field 'outcome' is {line['outcome']!r}; allowed are {', '.join(OUTCOMES)}")
+        if isinstance(line["prompt"], list) and not all(isinstance(message, dict) for message in line["prompt"]):
+            raise AdvshapeError(f"{where}: field 'prompt' has to be a text, or chat messages; repair it")
         more = {name: value for name, value in line.items() if name not in own}
         return cls(**{name: value for name, value in line.items() if name in own}, more=more)
 
@@ -170,10 +177,7 @@ def read_rollouts(path: str | os.PathLike[str]) -> Iterator[Rollout]:
     for number, line in _lines(Path(path)):
         if line.get("kind") == "settings":
             continue
-        try:
-            rollout = Rollout.from_json(line)
-        except AdvshapeError as error:
-            raise AdvshapeError(f"{path}, line {number}: {error}") from error
+        rollout = Rollout.from_json(line, f"{path}, line {number}")
         if not seen.add(rollout.key):
             raise AdvshapeError(
                 f"{path}, line {number}: problem {rollout.problem!r}, sample {rollout.sample}, settings"
@@ -184,8 +188,14 @@ def read_rollouts(path: str | os.PathLike[str]) -> Iterator[Rollout]:
 
 def read_settings(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
     """What each hash of a log stands for: {hash: settings}."""
-    lines = (line for _, line in _lines(Path(path), b'"kind"') if line.get("kind") == "settings")
-    return {line["hash"]: line["settings"] for line in lines}
+    found = {}
+    for number, line in _lines(Path(path), b'"kind"'):
+        if line.get("kind") == "settings":
+            where = f"{path}, line {number}"
+            check_fields(line, {"hash": str, "settings": dict}, where)
+            check_fields(line["settings"], {"temperature": int | float | None}, f"{where}: settings", optional=True)
+            found[line["hash"]] = line["settings"]
+    return found
 
 
 def _lines(path: Path, only: bytes = b"") -> Iterator[tuple[int, dict[str, Any]]]:
@@ -280,9 +290,7 @@ def _cut_half_line(path: Path) -> int:
         tail = tail[tail.rfind(b"\n") + 1 :]
         if not tail:
             return 0
-        try:
-            json.loads(tail)
-        except ValueError:
+        if parse_line(tail, str(path)) is None:
             file.truncate(size - len(tail))
             return len(tail)
         file.seek(0, os.SEEK_END)

@@ -20,7 +20,7 @@ from advshape.evaluation.readers.json_stream import JsonStream
 from advshape.evaluation.readers.parquet import schema
 from advshape.evaluation.readers.tables import csv_header
 from advshape.evaluation.readers.tally import Tally
-from advshape.evaluation.stats.curves import Counts
+from advshape.evaluation.stats.counts import Counts
 
 __all__ = ["CountedLog", "detect", "read_log", "read_logs"]
 

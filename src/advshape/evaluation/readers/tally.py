@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from advshape.evaluation.readers.base import Batch, Context, Counted, Record, Row
-from advshape.evaluation.stats.curves import Counts
+from advshape.evaluation.stats.counts import Counts
 
 __all__ = ["Tally"]
 

@@ -135,7 +135,7 @@ def compare(
         AdvshapeError: fewer than two runs, equal labels, other prompts, k above the judged rollouts, a
             negative seed.
 
-    >>> from advshape.evaluation.stats.curves import Counts
+    >>> from advshape.evaluation.stats.counts import Counts
     >>> before = Run("before", "a.jsonl", Counts.of("abcdef", [0, 0, 1, 1, 2, 4], [4] * 6))
     >>> after = Run("after", "b.jsonl", Counts.of("abcdef", [1, 1, 2, 2, 4, 4], [4] * 6))
     >>> found = compare([before, after], registered=[1])

@@ -13,8 +13,9 @@ from advshape.errors import AdvshapeError
 from advshape.evaluation.logs.jsonl import plain
 from advshape.evaluation.results.runs import Run
 from advshape.evaluation.stats.changes import Changes, changes
+from advshape.evaluation.stats.counts import Counts
 from advshape.evaluation.stats.crossing import Crossing, crossing
-from advshape.evaluation.stats.curves import Counts, paired_difference, pass_curve
+from advshape.evaluation.stats.curves import paired_difference, pass_curve
 from advshape.evaluation.stats.intervals import Interval, unpaired_interval
 from advshape.evaluation.stats.significance import label_permutation_test, sign_flip_test
 from advshape.passk import pass_at_k

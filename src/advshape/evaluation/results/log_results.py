@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from advshape.errors import AdvshapeError
 from advshape.evaluation.readers import CountedLog
 from advshape.evaluation.results.measures import MEASURES, measure_curve, undecided_answers
-from advshape.evaluation.stats.curves import Counts, PassCurve, pass_bounds
+from advshape.evaluation.stats.counts import Counts
+from advshape.evaluation.stats.curves import PassCurve, pass_bounds
 from advshape.evaluation.stats.extrapolate import MODELS, Extrapolation, extrapolate
 
 __all__ = ["ForeignFigure", "LogResult", "log_result"]

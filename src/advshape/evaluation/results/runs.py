@@ -12,7 +12,7 @@ from advshape.errors import AdvshapeError
 from advshape.evaluation.logs.rollout_log import read_rollouts, read_settings
 from advshape.evaluation.readers import CountedLog, Options, read_logs
 from advshape.evaluation.readers.base import prompt_name
-from advshape.evaluation.stats.curves import Counts
+from advshape.evaluation.stats.counts import Counts
 
 __all__ = ["Run", "find_log", "find_logs", "load_runs"]
 

@@ -15,7 +15,7 @@ from advshape.errors import AdvshapeError
 from advshape.evaluation.logs.rollout_log import KeySet, Rollout, RolloutLog, read_rollouts
 from advshape.evaluation.sampling.answers import REFUSED
 from advshape.evaluation.sampling.engine import Completion, Engine, SamplingFailed, SamplingSettings, judged
-from advshape.evaluation.stats.curves import Counts
+from advshape.evaluation.stats.counts import Counts
 
 if TYPE_CHECKING:
     from advshape.tasks.protocol import Problem, Task

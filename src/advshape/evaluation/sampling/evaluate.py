@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from advshape.errors import AdvshapeError
+from advshape.evaluation.logs.count import count_rollouts
 from advshape.evaluation.logs.rollout_log import Rollout
 from advshape.evaluation.sampling.collect import Sums, chosen_problems, collect, evaluation_paths, ordered
 from advshape.evaluation.sampling.engine import Engine, SamplingFailed, SamplingSettings, check_rollouts
 from advshape.evaluation.sampling.local import LocalModel
 from advshape.evaluation.sampling.server import ServedModel, Server
 from advshape.evaluation.sampling.verifier import package_versions, task_identity, verifier_version
-from advshape.evaluation.stats.curves import Counts, PassCurve, pass_bounds, pass_curve
+from advshape.evaluation.stats.counts import Counts
+from advshape.evaluation.stats.curves import PassCurve, pass_bounds, pass_curve
 
 if TYPE_CHECKING:
     from advshape.tasks.protocol import Task
@@ -141,7 +143,7 @@ def evaluate(
     )
     read, beside = collect(engine, task, problems, n, settings, out, progress)
     sums = Sums()
-    counts = ordered(Counts.from_rollouts(sums.passing(read())), problems)
+    counts = ordered(count_rollouts(sums.passing(read())), problems)
     result = Evaluation(
         counts=counts,
         curve=pass_curve(counts, confidence=confidence),

@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from advshape.evaluation.stats.curves import Counts
+from advshape.evaluation.stats.counts import Counts
 
 __all__ = ["Change", "Changes", "changes"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.stats.curves import Counts
+from advshape.evaluation.stats.counts import Counts
 from advshape.evaluation.stats.intervals import check_confidence, cluster_sums
 from advshape.passk import pass_at_k
 

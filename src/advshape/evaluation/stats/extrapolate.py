@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.stats.curves import Counts
+from advshape.evaluation.stats.counts import Counts
 from advshape.evaluation.stats.intervals import check_confidence
 from advshape.tables.prior import fit_prior
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.stats.curves import Counts
+from advshape.evaluation.stats.counts import Counts
 from advshape.evaluation.stats.extrapolate import RateModel
 from advshape.passk import pass_at_k
 

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from advshape.errors import AdvshapeError
 from advshape.evaluation.logs.jsonl import read_json
-from advshape.evaluation.stats.curves import Counts, PassCurve
+from advshape.evaluation.stats.counts import Counts
+from advshape.evaluation.stats.curves import PassCurve
 from advshape.report.data.run import EvaluationData, read_evaluations
+from advshape.report.data.run_files import read_summary
 from advshape.report.data.text import short, visible
 
 Floats = NDArray[np.float64]
@@ -228,7 +230,7 @@ def _run(data: Mapping[str, Any], label: str, notes: list[str], always: Containe
     found = ComparedRun(evaluation, counts, facts, source, reading=dict(data.get("reading") or {}), chosen=chosen)
     if not recipe.is_file():
         return found
-    versions = read_json(directory / "summary.json").get("versions", {})
+    versions = read_summary(directory / "summary.json").get("versions", {})
     return replace(found, recipe=recipe.read_text(encoding="utf-8"), versions=versions)
 
 

@@ -10,21 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.logs.jsonl import read_json, read_jsonl
+from advshape.evaluation.logs.count import count_rollout
+from advshape.evaluation.logs.jsonl import check_fields, read_json
 from advshape.evaluation.logs.rollout_log import Rollout, read_rollouts, read_settings
 from advshape.evaluation.readers.base import prompt_name
-from advshape.evaluation.stats.curves import (
-    Counts,
-    PairedDifference,
-    PassCurve,
-    count_rollout,
-    paired_difference,
-    pass_curve,
-)
+from advshape.evaluation.stats.counts import Counts
+from advshape.evaluation.stats.curves import PairedDifference, PassCurve, paired_difference, pass_curve
+from advshape.report.data.run_files import read_metrics, read_summary
 from advshape.report.data.text import short
 from advshape.report.data.training_rollouts import kept_training
 
-__all__ = ["EvaluationData", "ReportData", "lot", "most_rollouts", "read_evaluations", "read_run", "warning_signs"]
+__all__ = ["EvaluationData", "ReportData", "lot", "most_rollouts", "read_evaluations", "read_run"]
 
 KEPT = 24_000_000
 """Characters of rollouts that are held for a page, 500 for each rollout included; a page shows fewer."""
@@ -156,11 +152,14 @@ def read_run(directory: str | os.PathLike[str], status: str | None = None) -> Re
         if not (path / "rollouts.jsonl").is_file():
             raise AdvshapeError(f"{path} is no run directory: it has neither recipe.toml nor rollouts.jsonl")
         return ReportData(path.name, read_evaluations(path / "rollouts.jsonl", short(path.name)))
-    summary = read_json(path / "summary.json")
+    summary = read_summary(path / "summary.json")
     if status is not None:
         summary = {**summary, "status": status}
     notes = [f"Warning of the run: {warning}" for warning in summary.get("warnings", [])]
-    notes += [f"Warning at step {sign['step']}: {sign['seen']}; {sign['advice']}." for sign in warning_signs(summary)]
+    notes += [
+        f"Warning at step {sign['step']}: {sign['seen']}; {sign['advice']}."
+        for sign in summary.get("warning_signs", [])
+    ]
     training, left_out = kept_training(path / "rollouts.jsonl")
     evaluations = []
     for when in ("before", "after"):
@@ -175,21 +174,12 @@ def read_run(directory: str | os.PathLike[str], status: str | None = None) -> Re
         title=str(summary.get("name", path.name)),
         evaluations=evaluations,
         differences=_changes(evaluations),
-        metrics=list(read_jsonl(path / "metrics.jsonl", {"step": int})),
+        metrics=read_metrics(path / "metrics.jsonl"),
         training=training,
         summary=summary,
         recipe=recipe.read_text(encoding="utf-8"),
         notes=notes + left_out,
     )
-
-
-def warning_signs(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What was seen to go wrong while a run trained (name, step, seen, advice), from its summary."""
-    signs = summary.get("warning_signs", [])
-    names = ("step", "name", "seen", "advice")
-    if not isinstance(signs, list) or not all(isinstance(sign, dict) and set(names) <= set(sign) for sign in signs):
-        raise AdvshapeError("summary.json: warning_signs has to be a list of step, name, seen, advice; repair it")
-    return signs
 
 
 def read_evaluations(log: str | os.PathLike[str], label: str, always: Container[str] = ()) -> list[EvaluationData]:
@@ -224,10 +214,15 @@ def most_rollouts(item: EvaluationData) -> int:
 
 def _summaries(log: Path) -> dict[str, dict[str, Any]]:
     """{settings hash: model and problems} from the summary beside a log, where there is one."""
-    summary = read_json(log.with_suffix(".summary.json")) or read_json(log.with_name("summary.json"))
+    paths = (log.with_suffix(".summary.json"), log.with_name("summary.json"))
+    path = next((path for path in paths if path.is_file()), paths[-1])
+    summary = read_json(path)
+    check_fields(summary, {"temperatures": list}, str(path), optional=True)
     found = {}
     for item in summary.get("temperatures", [summary]):
         if isinstance(item, dict) and "settings" in item:
+            check_fields(item, {"settings": dict}, str(path))
+            check_fields(item, {"problems": dict}, str(path), optional=True)
             chosen = {f"problems {name}": value for name, value in item.get("problems", {}).items()}
             found[str(item["settings"].get("hash"))] = {"model": item["settings"].get("model", ""), **chosen}
     return found

@@ -57,7 +57,8 @@ def draw_pass_curves(
 ) -> list[CurveData]:
     """pass@k against k on a log2 axis, one line with its interval as a band for each label.
 
-    >>> from advshape.evaluation.stats.curves import Counts, pass_curve
+    >>> from advshape.evaluation.stats.counts import Counts
+    >>> from advshape.evaluation.stats.curves import pass_curve
     >>> curve = pass_curve(Counts.of("abcd", correct=[0, 1, 2, 4], judged=[4] * 4))
     >>> [data.label for data in draw_pass_curves({"base": curve})]
     ['base']

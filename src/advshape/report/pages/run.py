@@ -11,7 +11,7 @@ from advshape.evaluation.stats.curves import PairedDifference
 from advshape.report.charts import evaluation as charts
 from advshape.report.charts.training import training_charts
 from advshape.report.data.provenance import evaluation_facts, repeat_commands, versions_of
-from advshape.report.data.run import EvaluationData, ReportData, read_run, warning_signs
+from advshape.report.data.run import EvaluationData, ReportData, read_run
 from advshape.report.data.text import short
 from advshape.report.figures.export import save_charts
 from advshape.report.pages.render import check_free, render_template, write_new
@@ -88,7 +88,7 @@ def page_charts(data: ReportData) -> list[charts.Chart]:
     if len({float(item.settings["temperature"]) for item in items}) > 1:
         most = min(int(item.curve.ks[-1]) for item in items)
         found.append(charts.frontier_chart(items, (1, most)))
-    return found + training_charts(data.metrics, warning_signs(data.summary))
+    return found + training_charts(data.metrics, data.summary.get("warning_signs", []))
 
 
 def results(

@@ -5,6 +5,7 @@ Reads ``summary.json`` and ``metrics.jsonl`` alone, and the times at which the r
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -15,7 +16,7 @@ from textwrap import fill
 from typing import Any
 
 from advshape.errors import AdvshapeError
-from advshape.evaluation.logs.jsonl import read_json, read_jsonl
+from advshape.report.data.run_files import curve_points, read_metrics, read_summary
 from advshape.report.data.text import short
 from advshape.training.monitor.progress import batch_pass, clock, pace
 from advshape.training.monitor.warning_signs import dead_share, warning_signs
@@ -74,8 +75,8 @@ def snapshot(directory: str | Path, now: float | None = None) -> Snapshot:
         raise AdvshapeError(f"there is no run directory {str(run.path)!r}; `advshape train` makes one")
     if not run.recipe.is_file():
         raise AdvshapeError(f"{str(run.path)!r} is no run directory: it has no recipe.toml")
-    summary = read_json(run.path / "summary.json")
-    history = [line for line in read_jsonl(run.metrics) if isinstance(line.get("step"), int)]
+    summary = read_summary(run.path / "summary.json")
+    history = read_metrics(run.metrics)
     silent = (time.time() if now is None else now) - _last_written(run)
     status = str(summary.get("status", "not begun"))
     patience = max(SILENT, SILENT_STEPS * (pace(history, 0).step or 0.0))
@@ -106,7 +107,7 @@ def screen(seen: Snapshot, width: int = 80, blocks: str = BLOCKS) -> str:
     lines = [*_heading(seen), "", *_metrics(seen.history, width, blocks)]
     for when in ("before", "after"):
         if when in seen.summary:
-            lines.append(_evaluation(when, seen.summary[when]["curve"]))
+            lines.append(_evaluation(when, curve_points(seen.summary[when], f"summary.json: {when}")))
     lines += [f"warning: {short(text, 1000)}" for text in seen.summary.get("warnings", [])]
     lines += [f"warning at {sign}" for sign in warning_signs(seen.history)]
     return "\n".join(_wrapped(line.rstrip(), width) for line in lines)
@@ -180,9 +181,10 @@ def sparkline(values: Sequence[float], width: int, blocks: str = BLOCKS) -> str:
     return "".join(blocks[int((mean - low) / spread * (len(blocks) - 1) + 0.5) if spread > 0 else 0] for mean in means)
 
 
-def _evaluation(when: str, curve: Mapping[str, Any]) -> str:
-    ends = sorted({0, len(curve["ks"]) - 1})
-    cells = (
-        f"pass@{curve['ks'][i]} {curve['values'][i]:.3f} [{curve['low'][i]:.3f}, {curve['high'][i]:.3f}]" for i in ends
-    )
+def _evaluation(when: str, points: Sequence[tuple[float, ...]]) -> str:
+    """First and last k."""
+    cells = []
+    for k, value, low, high in dict.fromkeys((points[0], points[-1])):
+        interval = "" if math.isnan(low) else f" [{low:.3f}, {high:.3f}]"
+        cells.append(f"pass@{k:.0f} {value:.3f}{interval}")
     return f"{when:<14}{'  '.join(cells)}"
