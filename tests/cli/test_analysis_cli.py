@@ -85,7 +85,9 @@ def test_against_without_any_k_says_so(capsys):
 
 def test_regularisers_are_shown_as_base_and_omega(capsys):
     _, out, _ = run(capsys, "derive", "skew_r", "-n", 8)
-    assert "F = 0.5 * GRPO() + Omega\nOmega = 1 * Deviation(), concave" in out  # arXiv:2510.23049
+    assert (
+        "F = 0.5 * GRPO() + Omega, GRPO() = 2*arcsin(sqrt(rho))\nOmega = 1 * Deviation(), concave" in out
+    )  # arXiv:2510.23049
     _, out, _ = run(capsys, "derive", "1-(1-rho)**4 + 0.2*entropy(rho)", "-n", 8, "--json")
     found = json.loads(out)["regularisation"]
     assert (found["base"], found["scale"], found["omega"]) == ("(1 - (1 - rho)**4)", 1, "0.2 * Entropy()")

@@ -107,7 +107,10 @@ def test_a_yaml_file_over_the_defaults_beside_it(capsys, tmp_path):
         "actor_rollout_ref: {rollout: {n: 4, top_k: '${data.top_k}'}}\n"
     )
     code, out, _ = doctor(capsys, str(tmp_path / "mine.yaml"))
-    assert (code, out.splitlines()[-1]) == (0, "ok       objective: pass_at_k(k=3)")
+    assert (code, out.splitlines()[-1]) == (
+        0,
+        "ok       objective: pass_at_k(k=3): unbiased for PassAtK(k=3), F = 1 - (1 - rho)**3",
+    )
 
 
 def test_everything_wrong_is_told_at_once(capsys):
@@ -167,7 +170,7 @@ RLOO = "algorithm.adv_estimator=advshape/rloo"
     ],
 )
 def test_keys_that_verl_has(capsys, verl, word):
-    assert doctor(capsys, RLOO, word)[:2] == (0, "ok       objective: rloo\n")
+    assert doctor(capsys, RLOO, word)[:2] == (0, "ok       objective: rloo: unbiased for Identity(), F = rho\n")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from advshape.catalogue import make_surrogate
+from advshape.errors import AdvshapeError
+
 __all__ = ["page"]
 
 Data = dict[str, Any]
@@ -84,7 +87,15 @@ def _section(sizes: Sequence[Data]) -> str:
 
 
 def _population(data: Data) -> str:
-    return f"; as n grows it maximises `{data['population']}`" if data["population"] else ""
+    """The recorded name of a surrogate with its formula; what is no name of ours is shown as it is."""
+    if not data["population"]:
+        return ""
+    try:
+        formula = getattr(make_surrogate(data["population"]), "formula", data["population"])
+    except AdvshapeError:
+        formula = data["population"]
+    shown = f": F = `{formula}`" if formula != data["population"] else ""
+    return f"; as n grows it maximises `{data['population']}`{shown}"
 
 
 def _given(notes: Sequence[str]) -> str:

@@ -66,7 +66,8 @@ def estimator(spec: str | Mapping[str, Any] | AdvantageEstimator, /, **parameter
     if isinstance(spec, AdvantageEstimator) and not parameters:
         return spec
     if not isinstance(spec, str):
-        raise AdvshapeError(f"an estimator is named by a string or a mapping, got {spec!r}")
+        hint = "; an objective becomes one by advshape.unbiased(...)" if isinstance(spec, Surrogate) else ""
+        raise AdvshapeError(f"an estimator is named by a string or a mapping, got {spec!r}{hint}")
     try:
         found = read(spec)
         if parameters and len(found.names) != 1:

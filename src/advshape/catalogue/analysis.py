@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from advshape.bernstein import FloatArray
 from advshape.catalogue import estimator as named
 from advshape.errors import AdvshapeError
+from advshape.objectives.expression import as_surrogate
 from advshape.objectives.regularize import falling, warning
 from advshape.objectives.surrogate import Sum, Surrogate, non_polynomial_terms
 from advshape.tables.estimator import AdvantageEstimator
@@ -48,6 +49,8 @@ class Description:
     """What one estimator does at group size n; every field is a plain value, `as_row` is JSON-able.
 
     rms_bias: sqrt(E[(omega_n - omega)^2]) under the prior; bias_share: rms_bias over sqrt(E[omega^2]);
+    surrogate, formula: the F that kind, bias and errors are against unless a target is given; omega: the weight
+    omega(c/n) of (mean score of right) - (mean score of wrong) answers, c = 0..n, None where groups are not centred;
     alignment: the cosine of omega_n and omega, 1 where they differ by a constant only; second_moment:
     E[sum A^2 / n^2]; error: {signal: mean squared error}; at_zero, at_one: F_n'(0), F_n'(1); peak: counts c with the
     largest eta(c); silent: counts with no gradient; shares: signed share of the expected gradient by difficulty bin;
@@ -56,6 +59,7 @@ class Description:
 
     name: str
     surrogate: str | None
+    formula: str | None
     n: int
     kind: str
     centered: bool
@@ -70,6 +74,7 @@ class Description:
     silent: tuple[int, ...]
     shares: tuple[float, ...]
     negative_weights: bool
+    omega: tuple[float, ...] | None
 
     def as_row(self) -> dict[str, Any]:
         """The fields as a dictionary for JSON."""
@@ -80,13 +85,14 @@ def describe(
     estimator: AdvantageEstimator | str,
     n: int,
     prior: Beta = DEFAULT_PRIOR,
-    target: Surrogate | None = None,
+    target: Surrogate | str | None = None,
     scale: Scale = "none",
 ) -> Description:
     """Bias, variance and emphasis of one estimator at group size n, averaged over a prior on success rates.
 
-    estimator: an estimator or its name; target: the objective to judge it by (default: its own surrogate); prior:
-    Beta(a, b) with a, b > 0; scale: see `scale_factor`; the target is scaled along where it is the estimator's own.
+    estimator: an estimator or its text; target: the objective to judge it by, or its formula (default: its own
+    surrogate); prior: Beta(a, b) with a, b > 0; scale: see `scale_factor`; the target is scaled along where it is the
+    estimator's own.
     Raises AdvshapeError below the estimator's smallest n.
 
     >>> describe("grpo", 8).at_zero.__round__(6)   # sqrt(n - 1)
@@ -94,10 +100,10 @@ def describe(
     >>> describe("pass_at_k(k=4)", 8).rms_bias < 1e-12
     True
     """
-    found = named(estimator) if isinstance(estimator, str) else estimator
+    found = named(estimator)
     plain = found.table(n)
     factor = scale_factor(plain, scale, prior)
-    table, aim = plain.scaled(factor), target
+    table, aim = plain.scaled(factor), None if target is None else as_surrogate(target)
     if target is None and found.surrogate is not None:
         aim = Sum(((factor, found.surrogate),))
     bias = size = ratio = errors = None
@@ -110,6 +116,7 @@ def describe(
     return Description(
         name=found.name,
         surrogate=repr(found.surrogate) if found.surrogate else None,
+        formula=getattr(found.surrogate, "formula", None),
         n=n,
         kind=found.kind,
         centered=table.centered,
@@ -124,6 +131,7 @@ def describe(
         silent=tuple(np.flatnonzero(eta == 0).tolist()),
         shares=tuple(share_by_rate(table, BINS, prior).tolist()),
         negative_weights=bool((table.weight < -1e-12 * eta.max()).any()),
+        omega=tuple(table.omega.tolist()) if table.centered else None,
     )
 
 
@@ -131,7 +139,7 @@ def compare(
     estimators: Iterable[AdvantageEstimator | str],
     n: int,
     prior: Beta = DEFAULT_PRIOR,
-    target: Surrogate | None = None,
+    target: Surrogate | str | None = None,
     scale: Scale = "none",
 ) -> list[Description]:
     """`describe` for several estimators at one n; raises for one that needs more rollouts, naming it.

@@ -116,7 +116,8 @@ def passk_training_bootstrap(
     """Bootstrap: `groups` random k-subsets (n if None); A = sum over the subsets I am in of (its best - mean) / std.
 
     Mean and std over the subsets; ddof, epsilon, guard: of that std, as in `grpo`. Table: E[A | c] over all draws. A
-    sum, as the paper says: with `groups` = n about k times passk_training.
+    sum, as the paper says: with `groups` = n and as n grows k times passk_training; at n = 8 and k = 4 its A+ are 0.31
+    (where only one is wrong) to 0.93 of that.
     """
     k, divisor = whole("passk_training_bootstrap", "k", k), Divisor.of("passk_training_bootstrap", ddof, epsilon, guard)
     if groups is not None and whole("passk_training_bootstrap", "groups", groups) < 2:

@@ -21,7 +21,7 @@ def derivation_text(found: Derivation) -> str:
     """A derivation as `advshape derive` prints it."""
     one, table, n = found.estimator, found.table, found.table.n
     parts = [
-        f"{one.name}: {one.kind}, {'' if table.centered else 'not '}centered, n = {n} (needs n >= {one.smallest_n})",
+        f"{one.name}: {one.verdict}; {'' if table.centered else 'not '}centered, n = {n} (needs n >= {one.smallest_n})",
         *([_formula_text(one.surrogate)] if one.surrogate else []),
         *([f"Regularisation:\n{found.regularization}"] if found.regularization else []),
         *(["Findings:\n" + "\n".join(f"- {line}" for line in found.findings)] if found.findings else []),

@@ -66,9 +66,10 @@ _HEAD = f"""# Estimators
 Printed by `advshape estimators --markdown` from the catalogue; a test holds this page to it. An estimator turns a
 group's 0/1 rewards into advantages through a table: A+ for a right and A- for a wrong rollout when c of n are
 right, rho_hat = c/n, f(j) = C(n-1-j,k-1)/C(n-1,k-1), p(n,c,k) = 1 - C(n-c,k)/C(n,k). What it *maximises* is the
-surrogate F that it aims at (as n grows, for a biased one); what it maximises with your n is
-`adv.estimator(...).table(n).surrogate()`, exactly. *kind* says how the two differ, for every n: unbiased, unbiased
-up to a constant, biased. *Centred*: every group's advantages sum to 0. {NOTE} Kind and centred are computed from
+surrogate F that it aims at (as n grows, for a biased one), by name and formula; what it maximises with your n is
+`adv.estimator(...).table(n).surrogate()`, exactly. *kind* says how the gradient of that differs from the gradient
+of this F, for every n: unbiased, unbiased up to a constant, biased. *Centred*: every group's advantages sum to 0;
+these and other words are in the [glossary](glossary.md). {NOTE} Kind and centred are computed from
 the tables; that each table is the published rule is a test by enumeration of all groups
 (`tests/tables/test_core_enumeration.py`).
 
@@ -88,8 +89,11 @@ _OUTSIDE = """## Near the catalogue
   average where entropy says nothing about the prompt.
 - **Batch-normalised rules** (REINFORCE++, TRL's `scale_rewards="batch"`) are a table times a scale that the batch
   sets; `adv.reverse` finds the table and says so.
+- **CurveRL** ([arXiv:2605.24331](https://arxiv.org/abs/2605.24331)) weighs a prompt by its rank and density among the
+  batch's pass rates: a table for a frozen distribution of rates only.
 - **Outside the class**: rules that look at tokens, ranks or whole sets of answers. `adv.reverse` says so and gives
   no surrogate.
 
-GRPO_K's and skew-R's exact forms could not be confirmed from their paper's text: `grpo_k` and `grpo_k_joint` are
-the two readings of the former. FADE is known to us from a public summary of its paper."""
+GRPO_K's and skew-R's exact forms could not be confirmed from their paper's text: `grpo_k`, `grpo_k_joint` and
+`grpo_k_leave_one_out` are three readings of the former. FADE is known to us from a public summary of its paper,
+Sqrt-R's value at rho_hat = 1 not at all."""

@@ -45,7 +45,7 @@ def _verl(settings: Mapping[str, Any]) -> Iterator[Finding]:
     else:
         rule, _, wrong = examine(settings)
         if rule is not None and not wrong:
-            yield Finding("ok", "objective", rule.name)
+            yield Finding("ok", "objective", f"{rule.name}: {rule.verdict}")
         yield from (Finding("problem", "objective", line) for line in wrong)
     for line in objective_warnings(settings):
         if not any(line.partition("=")[0] in told for told in wrong):

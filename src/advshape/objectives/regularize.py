@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from advshape.bernstein import FloatArray
 from advshape.errors import AdvshapeError
 from advshape.objectives.elementary import GRPO, Entropy, SkewR, Variance
+from advshape.objectives.expression import as_surrogate
 from advshape.objectives.literature import Focal
 from advshape.objectives.surrogate import Algebra, Sum, Surrogate, _rho, terms
 
@@ -102,7 +103,9 @@ class Regularization:
     def __str__(self) -> str:
         times = "" if self.scale == 1 else f"{self.scale:.6g} * "
         shape = "concave" if self.concave else f"not concave: it bends up for rho in {_spans(self.bends_up)}"
-        lines = [f"F = {times}{self.base!r} + Omega", f"Omega = {self.name or repr(self.omega)}, {shape}"]
+        formula = getattr(self.base, "formula", repr(self.base))
+        where = f", {self.base!r} = {formula}" if formula != repr(self.base) else ""
+        lines = [f"F = {times}{self.base!r} + Omega{where}", f"Omega = {self.name or repr(self.omega)}, {shape}"]
         if self.name == "0":
             lines = [f"F = {times}{self.base!r}: nothing is added to it"]
         if self.falling:
@@ -129,18 +132,21 @@ def _regularises(term: Surrogate) -> bool:
     return isinstance(term, Entropy | Variance | Deviation | KL) or _named(term.derivative(GRID)) is not None
 
 
-def regularization(objective: Surrogate, base: Surrogate | None = None, scale: float | None = None) -> Regularization:
+def regularization(
+    objective: Surrogate | str, base: Surrogate | str | None = None, scale: float | None = None
+) -> Regularization:
     """What `objective` adds to `base`: Omega = objective - scale * base, its shape, and where the objective falls.
 
-    base: None takes `base_of(objective)`, kept whole where it is the rest of a sum. scale: how much of the base is
-    kept; None makes Omega equal at both ends, so that it prefers solved prompts no more than hopeless ones (1 where an
-    end is infinite). Shapes are judged on 4,001 points, dense at the ends.
+    Both may be formulas. base: None takes `base_of(objective)`, kept whole where it is the rest of a sum. scale: how
+    much of the base is kept; None makes Omega equal at both ends, so that it prefers solved prompts no more than
+    hopeless ones (1 where an end is infinite). Shapes are judged on 4,001 points, dense at the ends.
 
     >>> from advshape.objectives.elementary import GRPO, SkewR
     >>> print(regularization(SkewR(), GRPO()))
-    F = 0.5 * GRPO() + Omega
+    F = 0.5 * GRPO() + Omega, GRPO() = 2*arcsin(sqrt(rho))
     Omega = 1 * Deviation(), concave
     """
+    objective, base = as_surrogate(objective), None if base is None else as_surrogate(base)
     if base is None:
         base = base_of(objective)
         if base is None:
@@ -158,8 +164,8 @@ def regularization(objective: Surrogate, base: Surrogate | None = None, scale: f
     return Regularization(objective, base, kept, omega, _named(slope), not bends, bends, falling(objective))
 
 
-def falling(surrogate: Surrogate) -> tuple[tuple[float, float], ...]:
-    """Intervals of rho where F' < 0: there the objective pushes right answers down.
+def falling(surrogate: Surrogate | str) -> tuple[tuple[float, float], ...]:
+    """Intervals of rho where F' < 0, of a surrogate or its formula: there the objective pushes right answers down.
 
     Found on a grid in logit rho up to 2e-15 from both ends, refined by bisection; the limits F'(0) and F'(1) decide
     beyond. F' counts as negative where it is below -1e-12 of its own terms and of its mean size.
@@ -168,7 +174,7 @@ def falling(surrogate: Surrogate) -> tuple[tuple[float, float], ...]:
     >>> [(round(low, 4), round(high, 4)) for low, high in falling(Identity() + 0.5 * Entropy())]
     [(0.8808, 1.0)]
     """
-    rho = _rate(_LOGIT)
+    surrogate, rho = as_surrogate(surrogate), _rate(_LOGIT)
     with np.errstate(invalid="ignore"):
         slope = surrogate.derivative(rho)
         parts = np.sum([np.abs(w * f.derivative(rho)) for w, f in terms(surrogate)], axis=0)

@@ -70,6 +70,8 @@ def terms(surrogate: object) -> tuple[tuple[float, Surrogate], ...]:
         return surrogate.parts
     if isinstance(surrogate, Surrogate):
         return ((1.0, surrogate),)
+    if isinstance(surrogate, str):
+        raise AdvshapeError(f"a surrogate is needed, got text; write advshape.parse({surrogate[:60]!r})")
     raise AdvshapeError(
         f"only surrogates can be added, got {surrogate!r}; a constant changes no gradient, so leave it out"
     )

@@ -16,7 +16,7 @@ from advshape.objectives.elementary import AllOfK, PassAtK
 from advshape.objectives.expression import Expression, parse
 from advshape.objectives.integrated import Formula, IntegratedSurrogate, closed_form
 from advshape.objectives.regularize import falling, warning
-from advshape.objectives.surrogate import Surrogate
+from advshape.objectives.surrogate import Surrogate, spell
 from advshape.probe.call import immeasurable
 from advshape.probe.measure import Arrays, Finding, Measured, measure, staircase
 from advshape.probe.nearest import Match, MeanMatch, nearest, nearest_mean, nearest_weights
@@ -74,13 +74,13 @@ class Reversal:
             f"n = {self.n}: " + (f"this is {self.nearest}" if self.match and self.match.exact else self._unnamed())
         ]
         if self.population is not None:
-            lines.append(f"maximises {self.population!r} as n grows")
+            lines.append(f"maximises {spell(self.population)} as n grows")
         elif self.scale_free and self.match is not None and self.match.exact:
             aim = replace(self.match, factor=1.0).surrogate
             many = f"as n grows{self._scale}, in batches of many prompts"
-            lines.append(f"maximises {aim!r} {many}" if aim else "its surrogate has no closed form")
+            lines.append(f"maximises {spell(aim)} {many}" if aim else "its surrogate has no closed form")
         elif (power := extreme(self.surrogate)) is not None:
-            lines.append(f"maximises {power!r} exactly, with these n{self._scale}")
+            lines.append(f"maximises {spell(power)} exactly, with these n{self._scale}")
         if self.surrogate is not None:
             ends = ", ".join(f"{x:.4g}" for x in self.surrogate.derivative([0.0, 0.5, 1.0]))
             lines.append(f"F_n' at rho = 0, 1/2, 1: {ends}{self._scale}")

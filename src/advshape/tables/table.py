@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from advshape import bernstein
 from advshape.bernstein import FloatArray
 from advshape.errors import AdvshapeError
+from advshape.objectives.expression import as_surrogate
 from advshape.objectives.surrogate import Algebra, Surrogate
 from advshape.objectives.weighted import Rerolled
 from advshape.tables.prior import Beta
@@ -145,9 +146,9 @@ class AdvantageTable:
             raise AdvshapeError("a group of one rollout is never mixed; re-rolling needs n >= 2")
         return Rerolled(tuple(self.without_dead_groups().weight.tolist()))
 
-    def bias(self, target: Surrogate, rho: ArrayLike) -> FloatArray:
-        """F_n'(rho) - F'(rho) against a target surrogate; same shape as rho."""
-        return self.surrogate().derivative(rho) - target.derivative(rho)
+    def bias(self, target: Surrogate | str, rho: ArrayLike) -> FloatArray:
+        """F_n'(rho) - F'(rho) against a target surrogate, or its formula; same shape as rho."""
+        return self.surrogate().derivative(rho) - as_surrogate(target).derivative(rho)
 
     def second_moment(self, rho: ArrayLike) -> FloatArray:
         """(1/n^2) E[sum_i A_i^2] at success probability rho; same shape as rho.
@@ -179,6 +180,24 @@ class AdvantageTable:
         """
         c = np.arange(self.n + 1.0)
         return np.stack([c * self.positive, (self.n - c) * self.negative])
+
+    @property
+    def omega(self) -> FloatArray:
+        """omega(c) = (c/n) A+(c) = -(1 - c/n) A-(c), shape (n + 1,): the weight omega(rho_hat) of arXiv:2510.23049.
+
+        A group's mean gradient is omega times (mean score of its right answers - mean score of its wrong ones), and
+        F'(rho) = omega / (rho (1-rho)) as n grows. Raises AdvshapeError where groups are not centred: right and wrong
+        answers then have weights of their own, `masses / n`.
+
+        >>> AdvantageTable.from_weights([1.0, 1.0], [0.0, 1.0]).omega   # RLOO, n = 2
+        array([0. , 0.5, 0. ])
+        """
+        if not self.centered:
+            raise AdvshapeError(
+                "only a centred table has one weight omega; right and wrong answers of this one have weights of their "
+                "own, table.masses / table.n"
+            )
+        return self.masses[0] / self.n
 
     @property
     def centered(self) -> bool:

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from advshape.catalogue import ENTRIES
-from advshape.objectives.surrogate import Sum, Surrogate
+from advshape.objectives.surrogate import spell
 from advshape.report.pages.render import CITATION
 from advshape.training.monitor.warning_signs import WarningSign
 from advshape.training.outcome import change_sentence
 from advshape.training.recipe.objective import schedule_lines
 from advshape.training.recipe.plan import Plan
 
-__all__ = ["formula_lines", "model_card"]
+__all__ = ["model_card"]
 
 
 def model_card(plan: Plan, summary: Mapping[str, Any]) -> str:
@@ -51,36 +51,22 @@ def model_card(plan: Plan, summary: Mapping[str, Any]) -> str:
     return f"---\n{_metadata(plan, summary)}\n---\n" + "\n\n".join(sections) + "\n"
 
 
-def formula_lines(surrogate: Surrogate) -> list[str]:
-    """A surrogate with its formula, a line for it and for each part of a sum.
-
-    >>> import advshape as adv
-    >>> formula_lines(adv.PassAtK(8))
-    ['PassAtK(k=8): F = 1 - (1 - rho)^k: at least one of k attempts is right. arXiv:2510.23049']
-    >>> [line[:28] for line in formula_lines(adv.PassAtK(8) + 0.1 * adv.Entropy())]
-    ['PassAtK(k=8) + 0.1 * Entropy', 'PassAtK(k=8): F = 1 - (1 - r', 'Entropy(): Omega = -rho log ']
-    """
-    if hasattr(surrogate, "formula"):  # an expression is a sum too, of itself
-        return [f"F = {surrogate.formula}"]
-    if isinstance(surrogate, Sum):
-        return [repr(surrogate), *(line for _, part in surrogate.parts for line in formula_lines(part))]
-    return [f"{surrogate!r}: {(inspect.getdoc(type(surrogate)) or '').partition(chr(10))[0]}"]
-
-
 def _objective(plan: Plan, n: int) -> list[str]:
     rule = plan.estimator
     if rule is None:
         how = plan.config.get("scale_rewards", "group")
         return [f"TRL's own GRPO advantages (stock trainer, `scale_rewards = {how!r}`), n = {n}."]
-    name = rule.name.partition(" at ")[0]
-    entry = ENTRIES.get(name.partition("(")[0])
-    table = f"advshape reverse '{name}' -n {n}"
-    if entry is None:  # given as a surrogate
+    plain = rule.unscaled[0] if rule.unscaled else rule
+    entry = ENTRIES.get(plain.name.partition("(")[0])
+    table = f"advshape reverse '{plain.name}' -n {n}"
+    if entry is None and not plain.parts:  # given as a surrogate
         table = f"advshape derive '{rule.surrogate!r}' -n {n}"
     lines = [f"Maximised in the mean over n = {n} rollouts: what `{table}` prints; the estimator names no surrogate."]
     if rule.surrogate is not None:
-        told = "\n".join(f"- `{line}`" for line in formula_lines(rule.surrogate))
-        lines = [f"The mean over prompts of F(rho), rho the success probability of one rollout:\n\n{told}"]
+        lines = [
+            f"The mean over prompts of F(rho), rho the success probability of one rollout: `{spell(rule.surrogate)}`. "
+            f"The advantages are {rule.kind}{' against it' if rule.kind == 'biased' else ''}."
+        ]
     said = (inspect.getdoc(entry) or "").partition("\n")[0] if entry else ""
     lines.append(f"Advantages: `{rule.name}` with n = {n} rollouts per prompt. {said}".rstrip())
     lines.append(f"Source: {rule.reference or 'its formula'}. Its table: `{table}`.")

@@ -118,8 +118,7 @@ def save_derivation(found: Derivation, path: str | os.PathLike[str]) -> Path:
         if file.suffix == ".png":
             _save_png(panels, title, file)
         else:
-            aim = f"F = {one.surrogate!r}" if one.surrogate is not None else "No named objective"
-            _save_html(panels, title, file, f"{aim}; {one.kind}.")
+            _save_html(panels, title, file, f"{one.name}: {one.verdict}.")
     except OSError as error:
         raise AdvshapeError(f"cannot write the plot {file} ({error.strerror}); name another file") from error
     return file

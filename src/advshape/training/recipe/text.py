@@ -72,7 +72,8 @@ def describe_plan(plan: Plan) -> str:
     n = plan.config["num_generations"]
     objective = ["TRL's own GRPO advantages (stock trainer)"]
     if plan.schedule is not None:
-        objective = [repr(plan.estimator)] if plan.schedule.constant else list(schedule_lines(plan.schedule))
+        constant = [f"{rule.name}: {rule.verdict}"] if (rule := plan.estimator) else []
+        objective = constant if plan.schedule.constant else list(schedule_lines(plan.schedule))
     lines = [
         f"model      {plan.model.name} ({plan.model.location})",
         f"task       {plan.task.name}, {plan.train_problems} training problems",
