@@ -1,4 +1,9 @@
-"""Zip archives whose members are deflated or, as inspect_ai writes them, zstd (which zipfile does not know)."""
+"""Zip archives whose members are deflated or, as inspect_ai writes them, zstd (which zipfile does not know).
+
+Why not zipfile-zstd: its last release (0.0.4) is of 2021, it replaces private functions of the standard library's
+zipfile for the whole process, and pyarrow, which reads parquet logs, unpacks zstd in the twelve lines of
+`Archive._zstandard`. Python 3.14's zipfile knows zstd: they go when no older Python is left.
+"""
 
 from __future__ import annotations
 

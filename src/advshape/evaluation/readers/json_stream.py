@@ -1,4 +1,10 @@
-"""One large JSON document, read piece by piece, so that a log of 5 GB needs the memory of its largest entry."""
+"""One large JSON document, read piece by piece, so that a log of 5 GB needs the memory of its largest entry.
+
+Why not ijson: version 3.6.0 (C backend) reads 1.4 to 2.6 times as fast in CPU time as this reader's 105 to 135 MB/s
+(`python bench/json_stream.py`, documents of inspect_ai and evalplus), but it refuses NaN, which inspect_ai writes, so
+that this reader would stay as its fallback; it names no lines in errors; and it keeps the path of every open bracket:
+20,000 nested brackets, 40 kB of a stranger's log, take 1 GB, and 100,000 all of a machine. Here they are an error.
+"""
 
 from __future__ import annotations
 
