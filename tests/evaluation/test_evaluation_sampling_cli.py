@@ -27,7 +27,7 @@ if any(importlib.util.find_spec(name) is None for name in ("torch", "transformer
 FORKS = textwrap.dedent("""
     import json, os, resource, sys
     import torch
-    import advshape.evaluation.sampling.evaluate, advshape.tasks.countdown, advshape.training.recipe.plan
+    import advshape.evaluation.sampling.evaluate, advshape.tasks.countdown
     from advshape.cli import main
     from advshape.evaluation.sampling.models import find_model, load_model
 

@@ -72,6 +72,7 @@ def test_a_class_is_a_function_too(own):
             {},
             "a task is 'countdown', 'maths', 'code', 'human_eval', 'reasoning_gym:NAME' or your own 'module:function'",
         ),
+        ("countdown", {"spec": 1}, "unexpected keyword argument 'spec'"),  # not an argument of the loader
         ("countdown:", {}, "did you mean 'countdown'"),
         (":make", {}, "a task is"),
         ("own_parity_task:", {}, "a task is"),

@@ -133,10 +133,10 @@ def _check(options: argparse.Namespace) -> None:
 
 def _evaluated(options: argparse.Namespace) -> tuple[list[Evaluation], tuple[Path, Path]]:
     from advshape.evaluation.sampling.evaluate import evaluate, evaluate_temperatures, evaluation_paths
+    from advshape.tasks import load_task
     from advshape.tasks.parameters import parse_assignments
-    from advshape.training.recipe.plan import make_task
 
-    task = make_task({"name": options.task, **parse_assignments(options.parameters)})
+    task = load_task(options.task, **parse_assignments(options.parameters))
     model, tokenizer, name = _server(options) if options.server else _local(options)
     out = options.out or f"runs/evaluate-{_slug(name)}-{_slug(options.task)}"
     settings = {

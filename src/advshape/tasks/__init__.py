@@ -32,7 +32,7 @@ BUILT_IN = {
 FORMS = f"a task is {', '.join(map(repr, BUILT_IN))}, 'reasoning_gym:NAME' or your own 'module:function'"
 
 
-def load_task(spec: str, **parameters: Any) -> Task:
+def load_task(spec: str, /, **parameters: Any) -> Task:
     """The task of this name, made with these parameters.
 
     Args:

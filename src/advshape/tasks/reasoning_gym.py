@@ -75,6 +75,7 @@ class ReasoningGym:
     def __init__(
         self,
         dataset: str,
+        /,
         *,
         chat: bool = True,
         instruction: str = INSTRUCTION,
