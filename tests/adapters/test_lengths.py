@@ -1,13 +1,17 @@
 """What dividing by a batch's tokens does to prompts of short answers: every batch enumerated, long ones simulated."""
 
+import re
 from fractions import Fraction
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from advshape.adapters.lengths import NOTICEABLE, small_batch, weight_of_short
 from advshape.adapters.verl.options import objective_warnings
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def enumerated(prompts, short, long):
@@ -38,8 +42,14 @@ def test_against_simulated_steps(prompts):
 
 
 def test_the_figures_that_are_documented():
-    found = [weight_of_short(prompts) for prompts in (1, 2, 4, 16, 64)]
-    np.testing.assert_allclose(found, [10, 4.19, 1.94, 1.12, 1.03], atol=0.005)
+    """The table of docs/trl.md, and the number of prompts from which nothing is said."""
+    page = (DOCS / "trl.md").read_text(encoding="utf-8")
+    row = lambda head: re.search(rf"^\| {head} \|(.+)\|$", page, re.MULTILINE)[1].split("|")
+    prompts, times = row("prompts per step"), row("times")
+    assert [int(p) for p in prompts] == [1, 2, 4, 16, 64]
+    assert [t.strip() for t in times] == [f"{weight_of_short(int(p)):.3g}" for p in prompts]
+    assert "from 35 prompts on it is below\n1.05" in page
+    assert "`actor.ppo_mini_batch_size` below 35" in (DOCS / "verl.md").read_text(encoding="utf-8")
 
 
 def test_silent_in_large_batches():

@@ -266,7 +266,7 @@ def test_verl_refuses_a_broken_recipe():
 
 @pytest.mark.parametrize("spec", ["rloo", {"surrogate": "0.5*rho + 0.5*(1-(1-rho)**4)", "build": "plug_in"}])
 def test_hydra_takes_the_lines_that_derive_prints(spec):
-    words = shlex.split(verl_code(spec, 6).replace("\\\n", " "))[3:]
+    words = shlex.split(verl_code(spec, 6).replace("\\\n", " "), comments=True)[3:]
     config = composed("ppo_trainer", *words)
     found = legacy(batch(*hostile.mixed(1, [6, 6]), [1] * 12), config.algorithm).batch["advantages"]
     want = legacy(

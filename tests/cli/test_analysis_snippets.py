@@ -3,6 +3,7 @@
 tests/adapters/test_verl.py gives the latter to Hydra and to verl.
 """
 
+import ast
 import json
 import shlex
 from textwrap import dedent
@@ -10,10 +11,11 @@ from textwrap import dedent
 import numpy as np
 import pytest
 
+import advshape as adv
 from advshape.adapters.verl.options import objective as verl_objective
 from advshape.catalogue.resolve import resolve_objective
 from advshape.cli import main
-from advshape.cli.snippets import trl_code
+from advshape.cli.snippets import trl_code, verl_code
 
 torch = pytest.importorskip("torch")
 
@@ -31,7 +33,7 @@ def printed(capsys, objective, n):
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_verl(capsys, objective):
     """The overrides, read by the shell's rules, describe the estimator that was derived."""
-    words = shlex.split(printed(capsys, objective, 6)[1].replace("\\\n", " "))
+    words = shlex.split(printed(capsys, objective, 6)[1].replace("\\\n", " "), comments=True)
     assert words[:3] == ["python", "-m", "verl.trainer.main_ppo"]
     given = dict(word.split("=", 1) for word in words[3:])
     assert given.pop("actor_rollout_ref.rollout.n") == "6"
@@ -82,3 +84,14 @@ def test_trl(capsys, tmp_path, objective):
 
 def test_the_lines_name_the_size():
     assert "num_generations=12" in trl_code("rloo", 12)
+
+
+@pytest.mark.parametrize("spec", ["rloo", {"surrogate": "rho", "build": "unbiased"}])
+def test_the_learning_rate_stands_beside_the_lines(spec):
+    """Unscaled lines say what to write for GRPO's learning rate; that text is a spec, and its own lines say so."""
+    line = trl_code(spec, 8).splitlines()[-1]
+    scaled = ast.literal_eval(line.partition("; ")[2].partition(" has GRPO's")[0])
+    assert adv.estimator(scaled).table(8).rms() == pytest.approx(1)
+    for code in (trl_code(scaled, 8), verl_code(scaled, 8)):
+        assert "at unit rms, GRPO's scale: a learning rate tuned for GRPO is a good start" in code
+    assert "+algorithm.advshape.scale=rms has GRPO's" in verl_code(spec, 8)

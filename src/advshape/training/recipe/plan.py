@@ -273,6 +273,11 @@ def _remarks(
         notes.append(f"scale_rewards={config.get('scale_rewards', 'group')!r} acts (stock TRL)")
     elif "scale_rewards" in config:
         notes.append("scale_rewards has no effect: the estimator's advantages replace TRL's; use [objective] scale")
+    if schedule is not None and recipe.objective.get("real") and recipe.objective.get("scale", "rms") == "rms":
+        notes.append(
+            'scale = "rms" is that of 0/1 rewards; real-valued ones usually give smaller advantages: see the metric '
+            "advshape/advantage_rms before you take GRPO's learning rate"
+        )
     if processes > 1:
         notes.append("with several processes the evaluations are left out; run `advshape evaluate` afterwards")
     if config.get("fsdp") and hardware()["use_cpu"]:
