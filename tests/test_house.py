@@ -30,9 +30,6 @@ STILL_LONG = {  # modules over 300 lines that are being split; the list only shr
     "advshape.objectives.literature",
     "advshape.probe.measure",
     "advshape.shaping.advantages",
-    "advshape.tasks.code",
-    "advshape.tasks.countdown",
-    "advshape.tasks.rows",
     "advshape.training.run",
 }
 

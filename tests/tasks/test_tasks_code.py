@@ -10,8 +10,9 @@ import pytest
 
 from advshape.errors import AdvshapeError
 from advshape.tasks import Problem, Task, load_task
-from advshape.tasks.code import STOPS, extract_program, program_names
+from advshape.tasks.code import STOPS, extract_program
 from advshape.tasks.judging import verdicts
+from advshape.tasks.program_tests import program_names
 from advshape.tasks.sandbox import host as sandbox_module
 from advshape.tasks.sandbox.bubblewrap import SandboxUnavailable
 from advshape.tasks.sandbox.host import check_sandbox

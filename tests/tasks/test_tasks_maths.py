@@ -283,7 +283,7 @@ def test_errors_say_what_is_there(tmp_path, rows, parameters, message):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.jsonl", b'{"question": "1"\n', "a.jsonl, line 1 is no JSON"),
+        ("a.jsonl", b'{"question": "1"\n', "a.jsonl, line 1 is not JSON"),
         ("a.jsonl", b"\xff\xfe\x00", "cannot read"),
         ("a.jsonl.gz", b"no gzip", "cannot read"),
         ("a.parquet", b"no parquet", "cannot read"),
@@ -328,7 +328,7 @@ def module(tmp_path, monkeypatch):
 
 
 def test_a_worker_that_hangs_is_ended_and_replaced(module):
-    pool = WorkerPool(module, 1)
+    pool = WorkerPool(module)
     first = pool.ask("a", 30)[1]
     assert pool.ask("b", 30) == ["b", first]
     with pytest.raises(WorkerFailed, match=r"took longer than 0\.5 s"):
@@ -346,7 +346,7 @@ def test_a_worker_that_hangs_is_ended_and_replaced(module):
 
 
 def test_workers_end_with_their_pool(module):
-    pool = WorkerPool(module, 1)
+    pool = WorkerPool(module)
     pid = pool.ask("a", 30)[1]
     del pool
     with pytest.raises(ProcessLookupError):

@@ -7,9 +7,6 @@ arXiv:2105.09938: ``question``, ``input_output``) are known.
 
 from __future__ import annotations
 
-import ast
-import builtins
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,11 +15,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from advshape.errors import AdvshapeError
+from advshape.tasks.file_task import FileTask
+from advshape.tasks.program_tests import compiles, needed_imports, pairs_of, program_names, texts_of
 from advshape.tasks.protocol import Problem, Verdict
-from advshape.tasks.rows import FileTask, Problems, Row, Source, digest, find_column, prompt_of, text_of
+from advshape.tasks.rows import digest, find_column, prompt_of, text_of
 from advshape.tasks.sandbox.host import check_sandbox, judge_job
 from advshape.tasks.sandbox.limits import Limits
-from advshape.tasks.workers import check_workers
+from advshape.tasks.source import Row
 
 __all__ = ["Code", "extract_program", "human_eval"]
 
@@ -44,7 +43,7 @@ class Code(FileTask):
     """Programming problems from a file or a data set; each program runs in its own sandbox.
 
     Args:
-        path, heldout_path, dataset, config, train_split, heldout_split: where the problems are, see `rows.Source`.
+        path, heldout_path, dataset, config, train_split, heldout_split: where the problems are, see `source.Source`.
         heldout_share: share of the problems to hold out, by hash, where no held-out file or split is given.
         chat: prompts are chat messages that ask for a ```` ```python ```` block; False: plain text to go on from.
         shown_tests: tests of an MBPP-style problem that the prompt shows (they name the function).
@@ -66,12 +65,6 @@ class Code(FileTask):
     VERIFIER: ClassVar[str] = "2"
     """Names the rule of verdicts: another one where a verdict can change."""
 
-    path: str | None = None
-    heldout_path: str | None = None
-    dataset: str | None = None
-    config: str | None = None
-    train_split: str = "train"
-    heldout_split: str | None = None
     heldout_share: float = 0.1
     chat: bool = True
     shown_tests: int = 1
@@ -80,30 +73,21 @@ class Code(FileTask):
     output: int = 4
     threads: int = 32
     workers: int | None = field(default=None, repr=False)
-    data: str = field(init=False)
-    """8 hex digits of the problems and tests."""
     name: str = field(default="code", init=False)
-    _problems: Problems = field(init=False, repr=False, compare=False)
-    _limits: Limits = field(init=False, repr=False, compare=False)
-    _workers: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        limits = Limits(seconds=self.seconds, memory=self.memory, output=self.output, threads=self.threads)
+        _ = self.limits
         if type(self.shown_tests) is not int or self.shown_tests < 0:
             raise AdvshapeError(f"shown_tests is a whole number of at least 0, got {self.shown_tests!r}")
-        workers = check_workers(self.workers)
-        source = Source(self.path, self.heldout_path, self.dataset, self.config, self.train_split, self.heldout_split)
-        problems = Problems(source, self._prepare, self.heldout_share)
+        super().__post_init__()
         check_sandbox()
-        for name, value in (
-            ("_limits", limits),
-            ("_workers", workers),
-            ("_problems", problems),
-            ("data", problems.digest),
-        ):
-            object.__setattr__(self, name, value)
 
-    def _judge_text(self, problem: Problem, text: str) -> Verdict:
+    @property
+    def limits(self) -> Limits:
+        """What a program may use."""
+        return Limits(seconds=self.seconds, memory=self.memory, output=self.output, threads=self.threads)
+
+    def judge_text(self, problem: Problem, text: str) -> Verdict:
         job = problem.data.get("job")
         if not isinstance(job, Mapping):
             return Verdict("not_judged", "the problem has no tests")
@@ -112,9 +96,9 @@ class Code(FileTask):
             return Verdict("wrong", f"the program has {len(source)} characters, more than {LONGEST}")
         if not source.strip():
             return Verdict("wrong", "no program")
-        return judge_job({**job, "source": source}, self._limits)
+        return judge_job({**job, "source": source}, self.limits)
 
-    def _prepare(self, rows: Sequence[Row], where: str) -> Callable[[Row], Problem]:
+    def make_problems(self, rows: Sequence[Row], where: str) -> Callable[[Row], Problem]:
         """What makes a problem of a row of this file."""
         has = set(rows[0])
         if {"prompt", "test", "entry_point"} <= has:
@@ -248,93 +232,3 @@ def imports_of(start: str) -> str:
     """What stands before the last function of a prompt: imports and helpers that an answer may leave out."""
     place = start.rfind("\ndef ")
     return f"{start[:place]}\n" if place > 0 else ""
-
-
-# From a row to tests
-
-
-def texts_of(row: Row, name: str) -> list[str]:
-    """A row's list of texts, not empty."""
-    value = row.get(name)
-    if not isinstance(value, (list, tuple)) or not value or not all(isinstance(item, str) for item in value):
-        raise AdvshapeError(f"the column {name!r} is a list of at least one test, got {value!r:.50}")
-    return list(value)
-
-
-def pairs_of(row: Row) -> list[list[str]]:
-    """(input, expected output) of a program's tests."""
-    tests = row.get("tests", row.get("input_output", row))
-    try:
-        if isinstance(tests, str):
-            tests = json.loads(tests)
-        if isinstance(tests, Mapping):
-            tests = [{"input": a, "output": b} for a, b in zip(tests["inputs"], tests["outputs"], strict=True)]
-        pairs = [[test["input"], test["output"]] for test in tests]
-    except (ValueError, KeyError, TypeError) as error:
-        raise AdvshapeError(
-            f"the tests of a program are pairs of 'input' and 'output', or as many 'inputs' as 'outputs'; {error!r}"
-        ) from error
-    if not pairs or not all(isinstance(text, str) for pair in pairs for text in pair):
-        raise AdvshapeError("a program needs at least one test, with its input and output as text")
-    return pairs
-
-
-def compiles(code: str, what: str) -> ast.Module:
-    """The tree of a piece of the data set's code."""
-    try:
-        return ast.parse(code)
-    except (SyntaxError, ValueError) as error:
-        raise AdvshapeError(f"the {what} code is no Python: {error}") from error
-
-
-def program_names(tests: Sequence[str], after: str, setup: str, code: str) -> list[str]:
-    """The names that the tests take from the program: what the reference defines, and what nothing else does.
-
-    >>> program_names(["assert sum(10, 15) == 6"], "", "", "def sum(a, b): return 6")
-    ['sum']
-    >>> program_names(["assert f(math.pi) == len('ab')"], "", "import math", "")
-    ['f']
-    """
-    trees = [compiles(text, "test") for text in (*tests, after)]
-    nodes = [node for tree in trees for node in ast.walk(tree)]
-    names = [node for node in nodes if isinstance(node, ast.Name)]
-    used = {node.id for node in names if isinstance(node.ctx, ast.Load)}
-    own = {node.id for node in names if not isinstance(node.ctx, ast.Load)}
-    own |= {node.arg for node in nodes if isinstance(node, ast.arg)}
-    own |= {name for tree in [*trees, compiles(setup, "setup")] for node in tree.body for name in bound(node)}
-    reference = {name for node in reference_tree(code).body if not is_import(node) for name in bound(node)}
-    return sorted((used - own) & reference | used - own - set(dir(builtins)))
-
-
-def needed_imports(tests: Sequence[str], code: str) -> list[str]:
-    """The reference's import statements that the tests rely on: the tests get modules of their own.
-
-    >>> needed_imports(["assert f(1) == math.pi"], "import math, os\\nimport re\\ndef f(x): return math.pi")
-    ['import math, os']
-    """
-    used = {node.id for text in tests for node in ast.walk(compiles(text, "test")) if isinstance(node, ast.Name)}
-    return [ast.unparse(node) for node in reference_tree(code).body if is_import(node) and used & bound(node)]
-
-
-def reference_tree(code: str) -> ast.Module:
-    """The reference program's tree, empty where it is no Python 3."""
-    try:
-        return compiles(code, "reference")
-    except AdvshapeError:
-        return ast.Module([], [])
-
-
-def is_import(node: ast.stmt) -> bool:
-    """Whether a statement imports."""
-    return isinstance(node, (ast.Import, ast.ImportFrom))
-
-
-def bound(node: ast.stmt) -> set[str]:
-    """Names that a statement at the top of some code binds."""
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        return {node.name}
-    if isinstance(node, (ast.Import, ast.ImportFrom)):
-        return {(alias.asname or alias.name).split(".")[0] for alias in node.names}
-    if isinstance(node, ast.Assign):
-        return {target.id for target in node.targets if isinstance(target, ast.Name)}
-    return set()

@@ -14,9 +14,11 @@ from importlib.util import find_spec
 from typing import ClassVar
 
 from advshape.errors import AdvshapeError
+from advshape.tasks.file_task import FileTask
 from advshape.tasks.protocol import Problem, Verdict
-from advshape.tasks.rows import FileTask, Problems, Row, Source, digest, find_column, prompt_of, text_of
-from advshape.tasks.workers import WorkerFailed, WorkerPool, check_workers
+from advshape.tasks.rows import digest, find_column, prompt_of, text_of
+from advshape.tasks.source import Row
+from advshape.tasks.workers import WorkerFailed, shared_pool
 
 __all__ = ["Maths", "final_answer", "last_boxed"]
 
@@ -26,6 +28,7 @@ ANSWERS = ("answer", "final_answer", "solution")
 LONGEST = 20_000
 """Characters of a completion's end that are read."""
 SPARE_SECONDS = 2.0
+WORKER = "advshape.tasks.maths_worker"
 
 
 @dataclass(frozen=True, repr=False)
@@ -33,7 +36,7 @@ class Maths(FileTask):
     """Problems with a final answer, from a file or a data set.
 
     Args:
-        path, heldout_path, dataset, config, train_split, heldout_split: where the problems are, see `rows.Source`.
+        path, heldout_path, dataset, config, train_split, heldout_split: where the problems are, see `source.Source`.
         question: column of the question; None: the first of "question", "problem", "prompt".
         answer: column of the answer; None: the first of "answer", "final_answer", "solution".
         heldout_share: share of the problems to hold out, by hash, where no held-out file or split is given.
@@ -56,12 +59,6 @@ class Maths(FileTask):
     VERIFIER: ClassVar[str] = "0dbd7ef0"
     """Names the rule of verdicts: another one where a verdict can change."""
 
-    path: str | None = None
-    heldout_path: str | None = None
-    dataset: str | None = None
-    config: str | None = None
-    train_split: str = "train"
-    heldout_split: str | None = None
     question: str | None = None
     answer: str | None = None
     heldout_share: float = 0.1
@@ -69,26 +66,16 @@ class Maths(FileTask):
     instruction: str = INSTRUCTION
     seconds: float = 10.0
     workers: int | None = field(default=None, repr=False)
-    data: str = field(init=False)
-    """8 hex digits of the problems and answers."""
     name: str = field(default="maths", init=False)
-    _problems: Problems = field(init=False, repr=False, compare=False)
-    _pool: WorkerPool = field(init=False, repr=False, compare=False)
-    _workers: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if find_spec("math_verify") is None:
             raise AdvshapeError("maths needs the package math-verify: pip install 'advshape[maths]'")
         if not isinstance(self.seconds, (int, float)) or not 0 < self.seconds <= 3600:
             raise AdvshapeError(f"seconds is a number above 0, at most 3600, got {self.seconds!r}")
-        count = check_workers(self.workers)
-        source = Source(self.path, self.heldout_path, self.dataset, self.config, self.train_split, self.heldout_split)
-        problems = Problems(source, self._prepare, self.heldout_share)
-        pool = WorkerPool("advshape.tasks.maths_worker", count)
-        for name, value in (("_problems", problems), ("data", problems.digest), ("_workers", count), ("_pool", pool)):
-            object.__setattr__(self, name, value)
+        super().__post_init__()
 
-    def _judge_text(self, problem: Problem, text: str) -> Verdict:
+    def judge_text(self, problem: Problem, text: str) -> Verdict:
         answer = problem.data.get("answer")
         if not isinstance(answer, str):
             return Verdict("not_judged", "the problem has no answer")
@@ -97,12 +84,12 @@ class Maths(FileTask):
         given = text if box is None else f"\\boxed{{{box}}}"
         question = {"answer": answer, "completion": given, "seconds": self.seconds}
         try:
-            outcome, reason, found = self._pool.ask(question, self.seconds + SPARE_SECONDS)
+            outcome, reason, found = shared_pool(WORKER).ask(question, self.seconds + SPARE_SECONDS)
         except WorkerFailed as error:
             return Verdict("not_judged", str(error))
         return Verdict(outcome, reason, found)
 
-    def _prepare(self, rows: Sequence[Row], where: str) -> Callable[[Row], Problem]:
+    def make_problems(self, rows: Sequence[Row], where: str) -> Callable[[Row], Problem]:
         """What makes a problem of a row."""
         asks = find_column(rows, QUESTIONS, self.question, "question", where)
         tells = find_column(rows, ANSWERS, self.answer, "answer", where)

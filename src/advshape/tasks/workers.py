@@ -11,6 +11,7 @@ import sys
 import time
 import weakref
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 from advshape.errors import AdvshapeError
@@ -101,20 +102,14 @@ class Worker:
 class WorkerPool:
     """Workers of one module, made when they are needed, kept between calls, ended with the pool.
 
-    A pool that is copied or used in another process (after a fork) starts its own workers.
+    A pool that is used in another process (after a fork) starts its own workers.
     """
 
-    def __init__(self, module: str, workers: int) -> None:
-        self.module, self.workers = module, workers
+    def __init__(self, module: str) -> None:
+        self.module = module
         self._owner = os.getpid()
         self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         self._finalizer = weakref.finalize(self, end_all, self._idle, self._owner)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> WorkerPool:
-        return WorkerPool(self.module, self.workers)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return WorkerPool, (self.module, self.workers)
 
     def ask(self, question: Any, seconds: float) -> Any:
         """One question to an idle worker; a worker that was ended from outside meanwhile is replaced once."""
@@ -136,6 +131,12 @@ class WorkerPool:
             self._owner, self._idle = os.getpid(), queue.SimpleQueue()
             self._finalizer.detach()
             self._finalizer = weakref.finalize(self, end_all, self._idle, self._owner)
+
+
+@cache
+def shared_pool(module: str) -> WorkerPool:
+    """This process's pool for the verifier in a module; it ends with the process. Tasks are values and hold none."""
+    return WorkerPool(module)
 
 
 def end_all(idle: queue.SimpleQueue[Worker], owner: int) -> None:
