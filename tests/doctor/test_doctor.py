@@ -9,7 +9,7 @@ from advshape.adapters.registry import ADAPTERS, Adapter, after
 from advshape.audit.names import TRAINERS
 from advshape.cli import main
 from advshape.doctor import keys, machine, trainers
-from advshape.doctor.machine import run_python
+from advshape.doctor.machine import ask_python
 
 
 def doctor(capsys, *words):
@@ -253,11 +253,11 @@ def test_what_the_trainer_says_after_the_adapter_ran_decides(monkeypatch, known,
     [
         ("import time; time.sleep(30)", 0.5, "no answer within 0.5 seconds"),
         ("raise ImportError('broken')", 60, "ImportError: broken"),
-        ("import os; os._exit(3)", 60, "ended with code 3"),
+        ("import os; os._exit(3)", 60, "exit code 3"),
     ],
 )
 def test_a_process_that_hangs_breaks_or_dies_is_reported(code, seconds, said):
-    found, why = run_python(code, seconds)
+    found, why = ask_python(code, seconds)
     assert found is None
     assert said in why
 

@@ -5,25 +5,19 @@ It is no sandbox: the target's code runs with the caller's rights, as it would i
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import signal
-import subprocess
-import sys
 import tempfile
-import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from advshape.audit.answer import clean, read
 from advshape.errors import AdvshapeError
+from advshape.tasks.process import run_python
 
 __all__ = ["TargetFailed", "audit", "estimators"]
 
 CHILD = Path(__file__).with_name("child.py")
-TAIL = 4096  # bytes of standard error that are kept
 LARGEST_N = 512
 """Largest group that code is probed with: every count beside every other, n^3 rewards in all."""
 
@@ -70,7 +64,7 @@ def _asked(request: dict[str, Any], python: str | None, seconds: float) -> dict[
     with tempfile.TemporaryDirectory(prefix="advshape-", ignore_cleanup_errors=True) as folder:
         ask = Path(folder) / "request.json"
         ask.write_text(json.dumps(request), encoding="utf-8")
-        said = _run([python or sys.executable, str(CHILD), str(ask)], folder, seconds, request["shown"])
+        said = _run([str(CHILD), str(ask)], python, folder, seconds, request["shown"])
         answer = ask.with_name("answer.json")
         if not answer.is_file():
             raise TargetFailed(f"{request['shown']}: its process ended without an answer: {said}")
@@ -84,42 +78,13 @@ def _asked(request: dict[str, Any], python: str | None, seconds: float) -> dict[
     return found
 
 
-def _run(command: list[str], folder: str, seconds: float, target: str) -> str:
-    """Run to its end, or kill the whole process group; returns the last line said on standard error."""
+def _run(arguments: list[str], python: str | None, folder: str, seconds: float, target: str) -> str:
+    """Run to its end; returns the last line said on standard error."""
     quiet = {"PYTHONDONTWRITEBYTECODE": "1", "TOKENIZERS_PARALLELISM": "false"}
     try:
-        child = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=os.environ | quiet,
-            start_new_session=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
+        done = run_python(arguments, seconds, python=python, folder=folder, environment=quiet)
     except OSError as error:
-        raise AdvshapeError(
-            f"{command[0]!r} cannot be run ({error}); give --python the path of an interpreter"
-        ) from None
-    tail = bytearray()
-    reader = threading.Thread(target=_keep_tail, args=(child.stderr, tail), daemon=True)
-    reader.start()
-    try:
-        child.wait(seconds)
-    except subprocess.TimeoutExpired:
-        raise TargetFailed(f"{target} took longer than {seconds:g} s; allow more with --seconds") from None
-    finally:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
-    reader.join(1.0)  # what left the group may hold the stream open: its end is not waited for
-    said = bytes(tail).decode(errors="replace").strip().splitlines()
-    return str(clean(said[-1])) if said else f"exit code {child.returncode}"
-
-
-def _keep_tail(stream: IO[bytes], tail: bytearray) -> None:
-    """Read to the end, keep the last of it."""
-    with stream:
-        while part := os.read(stream.fileno(), 65536):
-            tail += part
-            del tail[:-TAIL]
+        raise AdvshapeError(f"{python!r} cannot be run ({error}); give --python the path of an interpreter") from None
+    if done.code is None:
+        raise TargetFailed(f"{target} took longer than {seconds:g} s; allow more with --seconds")
+    return str(clean(done.last_words))

@@ -11,7 +11,7 @@ from typing import Any
 
 from advshape.adapters.verl.options import DEFAULTS, NAME
 from advshape.doctor.finding import Finding
-from advshape.doctor.machine import installed, run_python
+from advshape.doctor.machine import ask_python, installed
 
 __all__ = ["merged", "strange"]
 
@@ -100,5 +100,5 @@ def _without_fields(unknown: list[str], known: Any, seconds: float) -> list[str]
     """Those that are not among the fields of the class that verl makes of their section."""
     owner = {key: node.get("_target_") for key in unknown if isinstance(node := _node(known, key.split("."))[0], dict)}
     targets = sorted({target for target in owner.values() if target})
-    fields: Any = run_python(FIELDS.format(targets=targets), seconds)[0] if targets else {}
+    fields: Any = ask_python(FIELDS.format(targets=targets), seconds)[0] if targets else {}
     return [key for key in unknown if key.split(".")[-1] not in (fields or {}).get(owner.get(key), ())]

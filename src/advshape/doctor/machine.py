@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 
 from advshape.doctor.finding import Finding
 from advshape.errors import AdvshapeError
+from advshape.tasks.process import run_python
 
-__all__ = ["device", "extras", "run_python", "sandbox"]
+__all__ = ["ask_python", "device", "extras", "sandbox"]
 
 TRAINER_EXTRAS = ("trl", "verl")  # the trainers' own lines tell of them
 
@@ -48,19 +47,15 @@ def installed(distribution: str) -> str | None:
         return None
 
 
-def run_python(code: str, seconds: float) -> tuple[dict[str, object] | None, str]:
+def ask_python(code: str, seconds: float) -> tuple[dict[str, object] | None, str]:
     """What `code` prints last, as JSON, run in a process of its own; or None and why not."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=seconds
-        )
-    except subprocess.TimeoutExpired:
+    done = run_python(["-W", "ignore", "-c", code], seconds)
+    if done.code is None:
         return None, f"no answer within {seconds:g} seconds; try --seconds {2 * seconds:g}"
     try:
-        return json.loads(done.stdout.splitlines()[-1]), ""
+        return json.loads(done.output.splitlines()[-1]), ""
     except (IndexError, ValueError):
-        last = done.stderr.strip().splitlines()
-        return None, last[-1] if last else f"it ended with code {done.returncode} and said nothing"
+        return None, done.last_words
 
 
 def device(seconds: float) -> Finding:
@@ -71,7 +66,7 @@ def device(seconds: float) -> Finding:
         "import json, torch\nc = torch.cuda\nn = c.device_count() if c.is_available() else 0\n"
         "print(json.dumps({'names': [c.get_device_name(i) for i in range(n)], 'version': torch.__version__}))"
     )
-    found, why = run_python(code, seconds)
+    found, why = ask_python(code, seconds)
     if found is None:
         return Finding("problem", "device", f"torch does not import: {why}")
     names = found["names"]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from advshape.adapters.registry import ADAPTERS, Adapter
 from advshape.doctor.finding import Finding
-from advshape.doctor.machine import installed, run_python
+from advshape.doctor.machine import ask_python, installed
 
 __all__ = ["trainers"]
 
@@ -30,7 +30,7 @@ def trainers(seconds: float) -> Iterator[Finding]:
 
 
 def _asked(name: str, adapter: Adapter, found: str, seconds: float) -> Finding:
-    answer, why = run_python(adapter.probe, seconds)
+    answer, why = ask_python(adapter.probe, seconds)
     if answer is not None and answer["known"]:
         how = "takes our estimators once a script or the launch line says so (docs/trainers.md)"
         return Finding("ok", name, f"version {found}, {how if adapter.by_script else 'knows our estimators'}")
