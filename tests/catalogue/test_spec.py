@@ -102,6 +102,33 @@ def test_advantages_take_text_and_mappings():
         adv.advantages(rewards, "rlo")
 
 
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: adv.advantages([[1.0, 0.0]], adv.PassAtK(2)), r"advshape\.unbiased\(F\) for an objective F"),
+        (lambda: adv.advantages([[1.0, 0.0]], "PassAtK(k=2)"), r"advshape\.unbiased\('PassAtK\(k=2\)'\)"),
+        (lambda: adv.estimator(adv.PassAtK(2)), r"advshape\.unbiased"),
+        (lambda: adv.estimator(adv.estimator("grpo"), k=3), "name it by text"),
+        (lambda: adv.estimator("grpo") + adv.PassAtK(8), r"advshape\.unbiased\(\.\.\.\) of an objective"),
+        (lambda: adv.PassAtK(8) + adv.estimator("grpo"), r"estimator's objective is its \.surrogate"),
+        (lambda: adv.PassAtK(8) + "rho", r"advshape\.parse\('rho'\)"),
+        (lambda: adv.unbiased("grpo"), r"write grpo\(rho\).*advshape\.estimator"),
+        (lambda: adv.reverse("PassAtK(k=8)", 8), r"advshape\.unbiased"),
+    ],
+)
+def test_the_error_says_the_call(call, said):
+    with pytest.raises(adv.AdvshapeError, match=said):
+        call()
+
+
+def test_objectives_take_text_where_they_are_judged():
+    assert adv.describe("rloo", 8, target="rho").rms_bias == pytest.approx(0, abs=1e-12)
+    assert adv.estimator("rloo").table(8).bias("rho", 0.3) == pytest.approx(0, abs=1e-12)
+    ((low, high),) = adv.falling("rho + entropy(rho)")
+    assert (low, high) == (pytest.approx(1 / (1 + np.exp(-1))), 1)
+    assert adv.regularization("rho + 0.5*entropy(rho)", "rho").scale == 1
+
+
 def test_parameters_beside_text():
     assert adv.estimator("pass_at_k at unit rms", k=4).name == "pass_at_k(k=4) at unit rms"
     with pytest.raises(adv.AdvshapeError, match="belong to none of its parts"):

@@ -176,7 +176,7 @@ def test_only_a_lone_right_answer_or_only_all_right_have_a_closed_form_with_thes
         found = adv.reverse(adv.AdvantageTable.from_weights(weight, np.zeros(n)), n)
         said = next(line for line in str(replace(found, population=None)).splitlines() if "exactly" in line)
         assert said.startswith(f"maximises 0.5 * {name}(k={n}), F = 0.5*")
-        assert said.endswith(" exactly, with these n")
+        assert said.endswith(", exactly, with these n")
         for x in (0.1, 0.5, 0.9):
             slope = 0.5 * (power(x + 1e-6) - power(x - 1e-6)) / 2e-6
             assert found.surrogate.derivative(x) == pytest.approx(slope, rel=1e-3)

@@ -66,7 +66,9 @@ def estimator(spec: str | Mapping[str, Any] | AdvantageEstimator, /, **parameter
     if isinstance(spec, AdvantageEstimator) and not parameters:
         return spec
     if not isinstance(spec, str):
-        hint = "; an objective becomes one by advshape.unbiased(...)" if isinstance(spec, Surrogate) else ""
+        made = isinstance(spec, AdvantageEstimator)
+        hint = "; name it by text to give it parameters" if made else ""
+        hint += "; an objective becomes one by advshape.unbiased(...)" if isinstance(spec, Surrogate) else ""
         raise AdvshapeError(f"an estimator is named by a string or a mapping, got {spec!r}{hint}")
     try:
         found = read(spec)

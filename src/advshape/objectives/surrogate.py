@@ -73,7 +73,8 @@ def terms(surrogate: object) -> tuple[tuple[float, Surrogate], ...]:
     if isinstance(surrogate, str):
         raise AdvshapeError(f"a surrogate is needed, got text; write advshape.parse({surrogate[:60]!r})")
     raise AdvshapeError(
-        f"only surrogates can be added, got {surrogate!r}; a constant changes no gradient, so leave it out"
+        f"only surrogates can be added, got {surrogate!r}; a constant changes no gradient, so leave it out; an "
+        "estimator's objective is its .surrogate"
     )
 
 

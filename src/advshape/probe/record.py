@@ -67,7 +67,7 @@ def as_data(found: Reversal, subject: Subject) -> dict[str, Any]:
     >>> from advshape.probe.reversal import reverse
     >>> found = as_data(reverse("rloo", 4), Subject("rloo"))
     >>> found["nearest"], found["surrogate"], found["weight"]
-    ('rloo', 'Identity()', [1.3333333333333333, 1.3333333333333333, 1.3333333333333333, 1.3333333333333333])
+    ('rloo', 'Identity()', [1.0, 1.0, 1.0, 1.0])
     """
     match, finite, aim = found.match, found.surrogate, found.population
     same = match is not None and match.exact and match.same == "table" and match.factor == 1 and not found.scale_free

@@ -74,13 +74,13 @@ class Reversal:
             f"n = {self.n}: " + (f"this is {self.nearest}" if self.match and self.match.exact else self._unnamed())
         ]
         if self.population is not None:
-            lines.append(f"maximises {spell(self.population)} as n grows")
+            lines.append(f"maximises {_aside(self.population)} as n grows")
         elif self.scale_free and self.match is not None and self.match.exact:
             aim = replace(self.match, factor=1.0).surrogate
             many = f"as n grows{self._scale}, in batches of many prompts"
-            lines.append(f"maximises {spell(aim)} {many}" if aim else "its surrogate has no closed form")
+            lines.append(f"maximises {_aside(aim)} {many}" if aim else "its surrogate has no closed form")
         elif (power := extreme(self.surrogate)) is not None:
-            lines.append(f"maximises {spell(power)} exactly, with these n{self._scale}")
+            lines.append(f"maximises {_aside(power)} exactly, with these n{self._scale}")
         if self.surrogate is not None:
             ends = ", ".join(f"{x:.4g}" for x in self.surrogate.derivative([0.0, 0.5, 1.0]))
             lines.append(f"F_n' at rho = 0, 1/2, 1: {ends}{self._scale}")
@@ -95,6 +95,11 @@ class Reversal:
             named = f"; {self.match}" if self.match else ""
             return f"outside the class of count-based rules, no surrogate{named}"
         return str(self.match) if self.match else "no entry of the catalogue is near"
+
+
+def _aside(aim: Surrogate) -> str:
+    """The surrogate inside a sentence."""
+    return f"{spelled}," if (spelled := spell(aim)) != repr(aim) else spelled
 
 
 def reverse(rule: Target, n: int, *, rng: int | np.random.Generator = 0, arrays: Arrays = "auto") -> Reversal:

@@ -237,7 +237,7 @@ def _table(rule: Any, n: int) -> AdvantageTable:
     if not isinstance(rule, AdvantageTable):
         raise AdvshapeError(
             f"a rule is an AdvantageEstimator, an AdvantageTable or a function, got {rule!r}; "
-            'try advshape.estimator("rloo")'
+            'try "rloo", or advshape.unbiased(F) for an objective F'
         )
     if rule.n != n:
         raise AdvshapeError(f"the table is for n={rule.n} rollouts, the group has {n} judged ones; pass an estimator")

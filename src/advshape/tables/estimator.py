@@ -171,7 +171,10 @@ class AdvantageEstimator:
 
     def __add__(self, other: AdvantageEstimator) -> AdvantageEstimator:
         if not isinstance(other, AdvantageEstimator):
-            raise AdvshapeError(f"only estimators can be added to {self.name}, got {other!r}; name it with estimator()")
+            raise AdvshapeError(
+                f"only estimators can be added to {self.name}, got {other!r}; advshape.estimator(...) makes one of a "
+                "name, advshape.unbiased(...) of an objective"
+            )
         return _sum((*_parts(self), *_parts(other)))
 
     def __mul__(self, factor: float) -> AdvantageEstimator:

@@ -115,8 +115,8 @@ class TrainersRule:
 
         Where F' is a polynomial of degree below n, the unbiased estimate of F(rho): F(0) plus the partial sums of
         the Bernstein coefficients of F' in degree n - 1, divided by n (for Pass@K the unbiased pass@k). Else the
-        plug-in F(rho-hat) at rho-hat = (c + 1/2) / (n + 1), which is finite where F(0) or F(1) is not. Not
-        scaled: `scaled()` leaves an estimator's surrogate as it is. A table, or an estimator that names no
+        plug-in F(rho-hat) at rho-hat = (c + 1/2) / (n + 1), which is finite where F(0) or F(1) is not. At unit
+        rms too it keeps its own units. A table, or an estimator that names no
         surrogate, counts as what it maximises exactly with n rollouts, F_n with F_n(0) = 0.
 
         Returns:
