@@ -115,13 +115,13 @@ from advshape.shaping.advantages import (
 )
 from advshape.tables.estimator import AdvantageEstimator as AdvantageEstimator
 from advshape.tables.forward import (
-    minimum_mse as minimum_mse,
-)
-from advshape.tables.forward import (
     plug_in as plug_in,
 )
 from advshape.tables.forward import (
     unbiased as unbiased,
+)
+from advshape.tables.minimum_mse import (
+    minimum_mse as minimum_mse,
 )
 from advshape.tables.prior import (
     Beta as Beta,

@@ -20,6 +20,7 @@ from advshape.objectives.expression import parse
 from advshape.objectives.surrogate import Surrogate
 from advshape.tables import forward
 from advshape.tables.estimator import AdvantageEstimator
+from advshape.tables.minimum_mse import minimum_mse
 
 __all__ = ["UnknownParameter", "estimator", "estimators", "make_surrogate"]
 
@@ -149,7 +150,7 @@ def _unscaled(parts: dict[str, Any]) -> AdvantageEstimator:
         raise AdvshapeError(
             f"build = {build!r} has a baseline of its own; leave baseline out or use build = 'unbiased'"
         )
-    build_estimator = forward.plug_in if build == "plug_in" else forward.minimum_mse
+    build_estimator = forward.plug_in if build == "plug_in" else minimum_mse
     return build_estimator(make_surrogate(parts.pop("surrogate"), **parts))
 
 

@@ -188,8 +188,11 @@ def batch_error(
         raise AdvshapeError(
             f"a batch needs prompts >= 1, signal > 0 and 0 <= overlap <= 1, got {prompts!r}, {signal!r}, {overlap!r}"
         )
-    nodes, mass = prior.quadrature()
-    mean = float(mass @ (nodes * (1 - nodes) * table.bias(target, nodes)))
+
+    def pulls(rho: FloatArray) -> FloatArray:  # the aim gives the scale to which a bias of 0 is 0
+        return rho * (1 - rho) * np.stack([table.bias(target, rho), target.derivative(rho)])
+
+    mean = float(prior.expect(pulls, _degree(table, target))[0])
     own = error(table, target, signal, prior)
     return own / size + (1 - 1 / size) * overlap * mean**2
 
@@ -244,12 +247,13 @@ def scale_factor(table: AdvantageTable, convention: Scale, prior: Beta = DEFAULT
         return 1 / table.rms(prior) if table.rms(prior) > 0 else 1.0
     if convention != "rloo":
         raise AdvshapeError(f"unknown scale {convention!r}; use 'none', 'rms' or 'rloo'")
-    nodes, mass = prior.quadrature()
-    natural = nodes * (1 - nodes)
-    pull = float(mass @ (natural * table.surrogate().derivative(nodes)))
+    both = prior.counts(table.n + 1)[1:-1]  # E[omega_n] exactly, as in share_by_rate; RLOO's weights are 1
+    j = np.arange(table.n)
+    mass = both * (j + 1) * (table.n - j) / (table.n * (table.n + 1))
+    pull = float(mass @ table.weight)
     if not pull > 0:
         raise AdvshapeError("this table has no positive mean pull, so it cannot match RLOO's; use scale='rms'")
-    return float(mass @ natural) / pull
+    return float(mass.sum()) / pull
 
 
 def curves(table: AdvantageTable, target: Surrogate, rho: ArrayLike) -> dict[str, FloatArray]:
@@ -315,8 +319,16 @@ def _why_biased(aim: Surrogate, n: int) -> list[str]:
 
 def _moments(table: AdvantageTable, target: Surrogate, prior: Beta) -> tuple[float, float, float, float]:
     """E[(omega_n - omega)^2], E[omega_n^2], E[omega^2], E[omega_n omega] under the prior."""
-    nodes, mass = prior.quadrature()
-    natural = nodes * (1 - nodes)
-    finite, aim = natural * table.surrogate().derivative(nodes), natural * target.derivative(nodes)
-    bias = finite - aim
-    return float(mass @ bias**2), float(mass @ finite**2), float(mass @ aim**2), float(mass @ (finite * aim))
+
+    def products(rho: FloatArray) -> FloatArray:
+        natural = rho * (1 - rho)
+        finite, aim = natural * table.surrogate().derivative(rho), natural * target.derivative(rho)
+        return np.stack([(finite - aim) ** 2, finite**2, aim**2, finite * aim])
+
+    bias, size, aim_size, both = prior.expect(products, _degree(table, target))
+    return float(bias), float(size), float(aim_size), float(both)
+
+
+def _degree(table: AdvantageTable, target: Surrogate) -> int:
+    """Of the square of rho (1 - rho) times the larger of the two slopes."""
+    return 2 * (max(table.n - 1, target.degree or 0) + 2)

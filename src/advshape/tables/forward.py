@@ -6,18 +6,16 @@ from typing import Literal
 
 import numpy as np
 
-from advshape.bernstein import FloatArray, basis
+from advshape.bernstein import FloatArray
 from advshape.errors import AdvshapeError
 from advshape.objectives.expression import as_surrogate
 from advshape.objectives.integrated import Formula
 from advshape.objectives.surrogate import Surrogate, non_polynomial_terms
 from advshape.tables.estimator import AdvantageEstimator
 from advshape.tables.prior import Beta
-from advshape.tables.table import DEFAULT_PRIOR, AdvantageTable
+from advshape.tables.table import AdvantageTable
 
-__all__ = ["choose_build", "minimum_mse", "plug_in", "plug_in_table", "unbiased"]
-
-_LARGEST_SOLVED = 1024  # an n x n problem with n conditions: the time grows with the cube of n
+__all__ = ["choose_build", "plug_in", "plug_in_table", "unbiased"]
 
 Baseline = Literal["zero", "leave_one_out", "centered"] | Beta
 
@@ -89,49 +87,6 @@ def unbiased(surrogate: Surrogate | str, baseline: Baseline = "leave_one_out") -
         "arXiv:2510.23049; arXiv:2510.13651",
         note=reason,
     )
-
-
-def minimum_mse(
-    surrogate: Surrogate | str, prior: Beta = DEFAULT_PRIOR, signal: float = 64.0, nonnegative: bool = True
-) -> AdvantageEstimator:
-    """Weights of least error E[(F_n' - F')^2 rho^2 (1-rho)^2] + variance / signal, posterior-mean baseline.
-
-    Any surrogate or formula and any n <= 1024, also k > n. prior: over success probabilities, a, b > 0.
-    signal: tau = (G^2 / S^2) x groups per prompt, the
-    squared gradient of logit rho over the squared score norm; large values mean "mind only the bias".
-    nonnegative: forbid weights that push right answers down. Under the isotropic-score model (theory: ridge
-    regression in the Bernstein basis).
-
-    >>> from advshape.objectives.elementary import PassAtK
-    >>> minimum_mse(PassAtK(8), signal=64, nonnegative=False, prior=Beta(0.5, 1.0)).table(2).weight.round(3)
-    array([ 1.744, -0.946])
-    """
-    aim = as_surrogate(surrogate)
-    if not signal > 0:
-        raise AdvshapeError(f"signal must be a positive number, got {signal!r}; 64 is a usual value")
-
-    def build(n: int) -> AdvantageTable:
-        if n > _LARGEST_SOLVED:
-            raise AdvshapeError(
-                f"minimum_mse solves an n x n problem, which is offered for n <= {_LARGEST_SOLVED}, got n={n}; "
-                "use plug_in, unbiased or smaller groups"
-            )
-        nodes, mass = prior.quadrature()
-        beta = prior.posterior_mean(np.arange(n), n - 1)
-        damp = np.sqrt(mass) * nodes * (1 - nodes)
-        ridge = np.sqrt(prior.counts(n - 1) * beta * (1 - beta) / (signal * n))
-        design = np.vstack([damp[:, None] * basis(n - 1, nodes), np.diag(ridge)])
-        target = np.concatenate([damp * aim.derivative(nodes), np.zeros(n)])
-        if nonnegative:
-            from scipy.optimize import nnls
-
-            weight = nnls(design, target)[0]
-        else:
-            weight = np.linalg.lstsq(design, target, rcond=None)[0]
-        return AdvantageTable.from_weights(weight, weight * beta)
-
-    name = f"minimum_mse({aim!r}, {prior!r}, signal={signal:g}{'' if nonnegative else ', nonnegative=False'})"
-    return AdvantageEstimator(name, aim, build, 1, "theory: minimum mean squared error in the Bernstein basis")
 
 
 def choose_build(surrogate: Surrogate, n: int) -> tuple[dict[str, str], str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,29 +57,66 @@ class Beta:
         """P(c of n right), c = 0..n: the beta-binomial distribution; shape (n + 1,). Needs scalar a, b > 0."""
         return bernstein.beta_binomial(n, *self._proper())
 
-    def quadrature(self) -> tuple[FloatArray, FloatArray]:
+    def expect(self, f: Callable[[FloatArray], FloatArray], degree: int = 0) -> FloatArray:
+        """E[f(rho)] to about 11 digits of E|f|, of the largest where f has several values: two rules agree on them.
+
+        Args:
+            f: rho (m,) to values (..., m); smooth inside (0, 1).
+            degree: of the polynomials that f is made of, so that the first rule sees their width.
+
+        Returns:
+            (...,) means.
+
+        Raises:
+            AdvshapeError: no rule agrees with the next finer one: f is not smooth, or narrower than `degree` says.
+
+        >>> Beta(2.0, 3.0).expect(lambda rho: rho * (1 - rho)).round(12)
+        np.float64(0.2)
+        """
+        last = None
+        for refine in range(6):
+            nodes, masses = self.quadrature(degree, refine)
+            values = np.asarray(f(nodes), dtype=np.float64)
+            mean, size = values @ masses, np.max(np.abs(values) @ masses)
+            if last is not None and np.all(np.abs(mean - last) <= 1e-11 * size):
+                return np.asarray(mean)[()]
+            last = mean
+        raise AdvshapeError(
+            f"an expectation under {self!r} does not settle to 11 digits: the function has a jump or a pole inside "
+            "(0, 1), or a feature too narrow to see; use a smoother one"
+        )
+
+    def quadrature(self, degree: int = 0, refine: int = 0) -> tuple[FloatArray, FloatArray]:
         """Nodes inside (0, 1) and masses that sum to 1: E[f(rho)] = masses @ f(nodes). Needs scalar a, b > 0.
 
-        The trapezoidal rule in logit rho, where rho^a (1-rho)^b f(rho) is analytic and falls exponentially: it
-        converges exponentially for every a and b, also where f ends like sqrt(rho) or an entropy. Errors stay below
-        1e-11 of the largest |f|, with one exception: doubles end at 1 - rho = 1e-16, so that an f like sqrt(1-rho) is
-        taken as 1e-8 instead of 0 on what mass lies beyond: much where b < 0.1.
+        The trapezoidal rule in u, logit rho = 40 sinh(u / 40): there rho^a (1-rho)^b f(rho) is analytic and falls
+        exponentially, so that the rule converges exponentially for every a and b, also where f ends like sqrt(rho) or
+        an entropy. Its step follows the narrowest peak of rho^a (1-rho)^b times a Bernstein polynomial of this
+        degree, half its standard deviation in logit rho (about 2 / sqrt(degree)): errors stay below 1e-11 of the
+        largest |f| for such f at every degree up to 8192, n = 4,096 squared. One exception: doubles end at
+        1 - rho = 1e-16, so that an f like sqrt(1-rho) is taken as 1e-8 instead of 0 on what mass lies beyond: much
+        where b < 0.1.
+
+        Args:
+            degree: of the polynomials in f: 2 (n - 1) + 4 for squares of omega_n.
+            refine: halve the step so many times.
 
         >>> nodes, masses = Beta(2.0, 3.0).quadrature()
         >>> (masses @ nodes).round(12)
         np.float64(0.4)
         """
-        from scipy.special import polygamma
-
         a, b = self._proper()
-        deviation = float(np.sqrt(polygamma(1, a) + polygamma(1, b)))  # of logit rho
-        step = min(0.25, max(deviation / 2, 1e-13))
-        low, high = _reach(a, b, step)
-        t = np.linspace(low, high, max(1, int(np.ceil((high - low) / step))) + 1)  # logit rho - log(a / b)
+        step = min(0.25, max(_narrowest(a, b, degree) / 2, 1e-13)) / 2**refine
+        # as far as a polynomial of this degree can move the weight: to where all, or none, of so many more were right
+        low = _reach(a, b + degree, step)[0] - float(np.log1p(degree / b))
+        high = _reach(a + degree, b, step)[1] + float(np.log1p(degree / a))
+        low, high = (BEND * float(np.arcsinh(end / BEND)) for end in (low, high))
+        u = np.linspace(low, high, max(1, int(np.ceil((high - low) / step))) + 1)
+        t, stretch = BEND * np.sinh(u / BEND), np.cosh(u / BEND)  # logit rho - log(a / b), and its derivative in u
         logs = _log_density(a, b, t)
-        masses = np.exp(logs - logs.max())
-        for end, power in ((0, a), (-1, b)):  # the rule's own sum over all nodes beyond, a geometric series
-            masses[end] /= -np.expm1(-max(power * (t[1] - t[0]), 1e-290))
+        masses = np.exp(logs - logs.max()) * stretch
+        for end, power in ((0, a), (-1, b)):
+            masses[end] *= _sum_beyond(power, abs(float(u[end])), float(u[1] - u[0]))
         return 1 / (1 + np.exp(np.log(b) - np.log(a) - t)), masses / masses.sum()
 
     def _proper(self) -> tuple[float, float]:
@@ -89,6 +127,34 @@ class Beta:
                 "use Beta(0.5, 1.0) or fit_prior(correct, n)"
             )
         return float(a), float(b)
+
+
+BEND = 40.0
+"""Where the nodes begin to lie wider apart: beyond it, in the tails, nothing is narrow."""
+
+
+def _narrowest(a: float, b: float, degree: int) -> float:
+    """The least standard deviation of logit rho after i of `degree` more were right, i = 0..degree."""
+    from scipy.special import polygamma
+
+    right = np.clip((b - a + degree) / 2, 0, degree)  # where both counts are as equal as they can be
+    return float(np.sqrt(polygamma(1, a + right) + polygamma(1, b + degree - right)))
+
+
+def _sum_beyond(power: float, u: float, step: float) -> float:
+    """Sum of e^(-power t) dt/du, t = 40 sinh(u / 40), over u, u + step, u + 2 step ..., relative to its first term.
+
+    By the formula of Euler and Maclaurin, whose integral is known; where the terms fall fast they are a geometric
+    series, and weigh nothing.
+    """
+    first, bent = float(np.cosh(u / BEND)), float(np.sinh(u / BEND)) / BEND
+    if power * first * step > 1:
+        return float(-1 / np.expm1(-power * first * step))
+    third = -(power**3) * first**4 + 6 * power**2 * first**2 * bent - (4 * power * first**2 - bent) / BEND**2
+    third -= 3 * power * bent**2
+    slope = bent - power * first**2
+    whole = 1 / max(power * step, 1e-290) + first / 2 - step / 12 * slope + step**3 / 720 * third
+    return whole / first
 
 
 def _log_density(a: float, b: float, t: ArrayLike) -> FloatArray:

@@ -26,6 +26,10 @@ __all__ = ["DEFAULT_PRIOR", "AdvantageTable", "FiniteSurrogate", "counts_text"]
 DEFAULT_PRIOR = Beta(0.5, 1.0)
 
 
+BLOCK = 2**22
+"""Values of the Bernstein basis held at once."""
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class FiniteSurrogate(Algebra):
     """What a table really optimises with n rollouts: E[g] = F_n'(rho) grad rho,
@@ -58,7 +62,10 @@ class FiniteSurrogate(Algebra):
         return bernstein.basis(self.n, rho) @ cumulative
 
     def derivative(self, rho: ArrayLike) -> FloatArray:
-        return bernstein.basis(self.n - 1, rho) @ self.weight
+        flat = np.asarray(rho, dtype=np.float64).ravel()
+        size = max(1, BLOCK // self.n)  # thousands of nodes times thousands of polynomials do not fit in memory
+        parts = [bernstein.basis(self.n - 1, flat[i : i + size]) @ self.weight for i in range(0, len(flat), size)]
+        return np.concatenate([np.empty(0), *parts]).reshape(np.shape(rho))[()]
 
     def bernstein(self, degree: int) -> FloatArray | None:
         return None if degree < self.n - 1 else bernstein.elevate(self.weight, degree)
