@@ -135,7 +135,7 @@ def test_one_prompt_has_no_interval(capsys, tmp_path):
         ([HUMAN_EVAL, "--measure", "maj"], "line 1: maj@k needs the answer of each rollout: name its field"),
         ([HUMAN_EVAL, "--measure", "maj", "--answer-column", "answr"], "line 1, field 'answr': missing"),
         ([HUMAN_EVAL, "-k", "8"], "--extrapolate 8 gives what a MODEL says"),
-        ([HUMAN_EVAL, "--plot", "curve.pdf"], "--plot curve.pdf has to end in .png or .svg"),
+        ([HUMAN_EVAL, "--plot", "curve.eps"], "--plot curve.eps has to end in .png or .svg or .pdf"),
         ([HUMAN_EVAL, "--csv", "none/a.csv"], "the folder none does not exist"),
         ([HUMAN_EVAL, "--correct-column", "passd"], "line 1, field 'passd': missing"),
         ([LOGS / "trl_text" / "completions_00001.parquet", "--group-size", "0"], "--group-size must be 1 or more"),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add", "text"]
 
-FIGURES = (".png", ".svg")
+FIGURES = (".png", ".svg", ".pdf")
 DONE, FAILED, STOPPED = 0, 1, 130
 
 
@@ -70,7 +70,7 @@ def add(commands: Any) -> None:
         "--plot",
         metavar="FILE",
         type=_figure,
-        help="draw the curves, and the frontier over several temperatures; FILE ends in .png or .svg",
+        help="draw the curves, and the frontier over several temperatures; FILE ends in .png, .svg or .pdf",
     )
     sub.add_argument("--json", action="store_true", help="print the summary as JSON")
     sub.add_argument("--quiet", action="store_true", help="no progress bar")

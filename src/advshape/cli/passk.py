@@ -59,7 +59,7 @@ def add(commands: Any) -> None:
     sub.add_argument("--confidence", type=float, default=0.95, help="of the intervals (default 0.95)")
     sub.add_argument("--json", action="store_true")
     sub.add_argument("--csv", metavar="FILE", help="also write the curves as a table")
-    sub.add_argument("--plot", metavar="FILE", help="also draw the curves; FILE ends in .png or .svg")
+    sub.add_argument("--plot", metavar="FILE", help="also draw the curves; FILE ends in .png, .svg or .pdf")
     sub.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
     which = sub.add_argument_group("what is right")
     which.add_argument(
@@ -128,7 +128,7 @@ def _check(options: argparse.Namespace) -> None:
     if options.answer_column is not None and "maj" not in options.measure:
         raise AdvshapeError("--answer-column is for the majority vote: add maj to --measure")
     _check_file("--csv", options.csv, (".csv",), options.overwrite)
-    _check_file("--plot", options.plot, (".png", ".svg"), options.overwrite)
+    _check_file("--plot", options.plot, (".png", ".svg", ".pdf"), options.overwrite)
     if options.plot:
         import matplotlib  # noqa: F401  (a missing package is said now, not after a large log)
 

@@ -140,14 +140,15 @@ def draw_frontier(
 
 
 def save_figure(figure: Any, path: str | os.PathLike[str]) -> list[Path]:
-    """Write a figure as PNG (200 dpi) and as SVG, or as that of the two in which `path` ends; the paths."""
+    """Write a figure as PNG (200 dpi) and as SVG, or as that of PNG, SVG and PDF in which `path` ends; the paths."""
     base = Path(path)
     base.parent.mkdir(parents=True, exist_ok=True)
-    named = base.suffix in (".png", ".svg")
+    named = base.suffix in (".png", ".svg", ".pdf")
     written = [base] if named else [base.with_name(base.name + suffix) for suffix in (".png", ".svg")]
     for file in written:
         # Without a date the same data gives the same file.
-        options = {"metadata": {"Date": None}} if file.suffix == ".svg" else {"dpi": 200}
+        dates = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+        options = {"metadata": dates[file.suffix]} if file.suffix in dates else {"dpi": 200}
         figure.savefig(file, bbox_inches="tight", **options)
     return written
 
