@@ -17,7 +17,8 @@ from advshape.errors import AdvshapeError
 from advshape.objectives.regularize import Regularization, base_of, regularization
 from advshape.objectives.surrogate import Surrogate
 from advshape.tables.estimator import AdvantageEstimator
-from advshape.tables.forward import minimum_mse, plug_in, unbiased
+from advshape.tables.forward import plug_in, unbiased
+from advshape.tables.minimum_mse import minimum_mse
 from advshape.tables.table import DEFAULT_PRIOR, AdvantageTable, FiniteSurrogate
 
 __all__ = ["LARGEST_N", "RHO", "Derivation", "Rival", "check_group", "derive", "list_slopes", "table_data"]
