@@ -223,6 +223,22 @@ def test_not_judged_rollouts_leave_n_and_the_group_is_scaled_by_hand(tmp_path):
     assert list(made._logs["advantages"]) == seen.flatten().tolist()
 
 
+def test_a_sum_of_rules_by_hand(tmp_path):
+    """0.5 RLOO + 0.25 NSR: half of r - mean of the others, minus a quarter where wrong."""
+    _, seen = one_batch(tmp_path, [[1, 0, 0, 0], [0, 0, 0, 0]], "0.5*rloo + 0.25*nsr")
+    wrong = -0.5 / 3 - 0.25
+    torch.testing.assert_close(seen, torch.tensor([[0.5, wrong, wrong, wrong], [-0.25] * 4]), atol=1e-6, rtol=0)
+
+
+def test_unit_rms_has_one_factor_for_groups_with_rollouts_that_were_not_judged(tmp_path):
+    """RLOO with 2 of 4 judged: twice r - other, times 4 / 2, times the factor of n = 4 that the whole group shows."""
+    _, seen = one_batch(tmp_path, [[1, 0, 0, NONE], [1, 0, 0, 0], [1, 0, NONE, NONE]], "rloo at unit rms")
+    factor = seen[1, 0]  # RLOO alone gives 1 there
+    assert 0.9 < factor < 2
+    expected = torch.tensor([[4 / 3, -2 / 3, -2 / 3, 0], [1, -1 / 3, -1 / 3, -1 / 3], [2, -2, 0, 0]])
+    torch.testing.assert_close(seen, factor * expected, atol=1e-6, rtol=0)
+
+
 def test_groups_too_small_are_silent_counted_and_said_once(tmp_path, caplog):
     """pass_at_k(k=2) needs three: the group of two gets 0. The group of three by hand: (2, -1, -1) x 4/3."""
     with caplog.at_level(logging.WARNING, "advshape"):

@@ -29,7 +29,9 @@ def recipe(spec: str, overrides: Sequence[str], trust: bool = False) -> Iterator
     except AdvshapeError as error:
         plan, wrong = None, [str(error)]
     if plan is not None:
-        yield Finding("ok", "objective", plan.objective)
+        constant = plan.estimator is not None and plan.schedule is not None and plan.schedule.constant
+        against = f": {plan.estimator.verdict}" if constant and plan.estimator else ""
+        yield Finding("ok", "objective", f"{plan.objective}{against}")
         yield from (Finding("ok", "note", line) for line in plan.notes)
         yield from (Finding("problem", "changes the objective", line) for line in plan.warnings)
         wrong = [text] if (text := _refusal(plan.check_here)) else []

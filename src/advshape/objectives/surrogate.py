@@ -7,6 +7,7 @@ At a singular end (GRPO at rho = 0) the derivative is inf, said honestly.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -17,6 +18,9 @@ from advshape.bernstein import FloatArray
 from advshape.errors import AdvshapeError
 
 __all__ = ["Algebra", "Sum", "Surrogate", "non_polynomial_terms", "spell", "terms"]
+
+
+_LEAD = re.compile(r"(\d+(?:\.\d+)?)\*(?!\*)")
 
 
 @runtime_checkable
@@ -102,6 +106,15 @@ def _rho(rho: ArrayLike) -> FloatArray:
     return values
 
 
+def _times(weight: float, formula: str) -> str:
+    """0.7 times 2*rho as 1.4*rho, times 1 - rho as 0.7*(1 - rho)."""
+    factor = formula if weight == 1 else _bracketed(formula)
+    lead = _LEAD.match(factor) if weight != 1 else None
+    if lead:
+        weight, factor = weight * float(lead[1]), factor[lead.end() :]
+    return factor if weight == 1 else f"{weight:.12g}*{factor}"
+
+
 def _bracketed(formula: str) -> str:
     """In brackets where a factor in front would reach its first term alone."""
     depth, plain = 0, True
@@ -153,7 +166,7 @@ class Sum(Algebra):
 
     def _joined(self, kind: str) -> str:
         shown = [(w, str(getattr(f, kind, repr(f)))) for w, f in self.parts if w != 0]
-        text = " + ".join(one if w == 1 else f"{w:.12g}*{_bracketed(one)}" for w, one in shown)
+        text = " + ".join(_times(w, one) for w, one in shown)
         return text.replace("+ -", "- ") or "0"
 
     @property

@@ -32,7 +32,7 @@ BLOCK = 2**22
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FiniteSurrogate(Algebra):
-    """What a table really optimises with n rollouts: E[g] = F_n'(rho) grad rho,
+    """What a table really optimises with n rollouts: g = (1/n) sum_i A_i grad log pi(y_i), E[g] = F_n'(rho) grad rho,
 
     F_n'(rho) = E_{j ~ Bin(n-1, rho)}[weight[j]].
 
