@@ -247,13 +247,14 @@ def scale_factor(table: AdvantageTable, convention: Scale, prior: Beta = DEFAULT
         return 1 / table.rms(prior) if table.rms(prior) > 0 else 1.0
     if convention != "rloo":
         raise AdvshapeError(f"unknown scale {convention!r}; use 'none', 'rms' or 'rloo'")
-    both = prior.counts(table.n + 1)[1:-1]  # E[omega_n] exactly, as in share_by_rate; RLOO's weights are 1
-    j = np.arange(table.n)
-    mass = both * (j + 1) * (table.n - j) / (table.n * (table.n + 1))
-    pull = float(mass @ table.weight)
+
+    def pulls(rho: FloatArray) -> FloatArray:
+        return rho * (1 - rho) * np.stack([table.surrogate().derivative(rho), np.ones_like(rho)])
+
+    pull, natural = prior.expect(pulls, table.n + 1)
     if not pull > 0:
         raise AdvshapeError("this table has no positive mean pull, so it cannot match RLOO's; use scale='rms'")
-    return float(mass.sum()) / pull
+    return float(natural / pull)
 
 
 def curves(table: AdvantageTable, target: Surrogate, rho: ArrayLike) -> dict[str, FloatArray]:
