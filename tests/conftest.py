@@ -15,10 +15,6 @@ def one_thread():
 
 
 UNSETTLED = {  # expectations that a change of today has overtaken; each is to be settled, not to be kept
-    "tests/adapters/test_slime.py::test_hostile_cases[scaled]": "unit rms is one factor at the nominal n",
-    "tests/adapters/test_rllm.py::test_hostile_cases[scaled]": "unit rms is one factor at the nominal n",
-    "tests/training/test_seen_while_running.py::test_model_card": "formulas are printed in another form",
-    "tests/training/test_seen_while_running.py::test_model_cards_of_other_objectives": "formulas in another form",
     "tests/training/test_killed_at_every_write.py::test_killed_while_it_replaces_another": "the lock is one write more",
     "tests/training/test_resume.py::test_resumed_from_another_place_no_rollout_is_sampled_twice": "the lock is a file",
 }

@@ -89,9 +89,13 @@ CASES = (
 
 
 def expected(case):
-    """(bs,) advantages by `advshape.advantages` in double precision, each group by itself."""
+    """(bs,) advantages by `advshape.advantages` in double precision, each group by itself.
+
+    Unit rms is one factor for the batch: that of its largest group, rollouts that were not judged counted.
+    """
     spec = {key: value for key, value in case.rule.items() if key not in ("scale", "real", "bounds")}
-    rule = adv.estimator(spec).scaled(case.rule.get("scale", "none"))
+    rule, largest = adv.estimator(spec), max(map(case.uids.count, case.uids))
+    factor = 1 / rule.table(largest).rms() if case.rule.get("scale") == "rms" else 1.0
     options = {key: case.rule[key] for key in ("real", "bounds") if key in case.rule}
     rewards = np.array(case.rewards)
     found = np.full(len(rewards), NAN)
@@ -99,5 +103,5 @@ def expected(case):
         rows = [i for i, own in enumerate(case.uids) if own == uid]
         # what float32 makes of a reward is the reward: trainers hold no other
         given = rewards[rows].astype(np.float32).astype(np.float64)
-        found[rows] = adv.advantages(given, rule, too_small="zero", **options)
+        found[rows] = factor * adv.advantages(given, rule, too_small="zero", **options)
     return found

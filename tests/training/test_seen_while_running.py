@@ -186,7 +186,7 @@ def test_model_card(clipped):
         curve = summary[when]["curve"]
         assert f"| {when} | {curve['values'][0]:.3f} [{curve['low'][0]:.3f}, {curve['high'][0]:.3f}] |" in card.text
     for part in (
-        "F = 1 - (1 - rho)^k",
+        "`PassAtK(k=8), F = 1 - (1 - rho)**8`",
         "pass_at_k(k=8) at unit rms",
         "n = 16",
         "max_completion_length = 1\n",
@@ -209,7 +209,7 @@ def test_model_cards_of_other_objectives():
         "{trainer='stock'}": "TRL's own GRPO advantages",
         "{surrogate='1-(1-rho)**4', baseline='leave_one_out'}": "F = 1 - (1 - rho)**4",
         "{estimator='leave_one_out_max'}": "advshape reverse 'leave_one_out_max' -n 16",
-        "{estimator='entropy_rloo'}": "Entropy():",
+        "{estimator='entropy_rloo'}": "`Identity() + 0.1 * Entropy(), F = rho + 0.1*(-rho*log(rho) - ",
         "{estimator='pass_at_k', k=3, schedule={k={to=1, shape='linear', steps=[1, 3]}}}": "It changes during the run:",
     }
     for objective, words in said.items():

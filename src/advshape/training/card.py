@@ -63,8 +63,10 @@ def _objective(plan: Plan, n: int) -> list[str]:
         table = f"advshape derive '{rule.surrogate!r}' -n {n}"
     lines = [f"Maximised in the mean over n = {n} rollouts: what `{table}` prints; the estimator names no surrogate."]
     if rule.surrogate is not None:
+        spelled = spell(rule.surrogate)  # a typed formula is its own name
+        aim = spelled if "F = " in spelled else f"F = {spelled}"
         lines = [
-            f"The mean over prompts of F(rho), rho the success probability of one rollout: `{spell(rule.surrogate)}`. "
+            f"The mean over prompts of F(rho), rho the success probability of one rollout: `{aim}`. "
             f"The advantages are {rule.kind}{' against it' if rule.kind == 'biased' else ''}."
         ]
     said = (inspect.getdoc(entry) or "").partition("\n")[0] if entry else ""
