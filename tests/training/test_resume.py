@@ -210,7 +210,7 @@ def resumed_from(clone, path):
 
 
 def test_resumed_from_another_place_no_rollout_is_sampled_twice(tmp_path):
-    """The package and the run lie elsewhere now; then the verifier's source has changed as well."""
+    """The package and the run lie elsewhere now; then the verifier's source has changed too, and then its rule."""
     assert main(words(tmp_path / "first", *SHORT)) == 0
     wanted = result(tmp_path / "first")
     clone = tmp_path / "clone"
@@ -220,8 +220,14 @@ def test_resumed_from_another_place_no_rollout_is_sampled_twice(tmp_path):
     resumed_from(clone, tmp_path / "moved")
     assert result(tmp_path / "moved") == wanted
     run = stopped_after(tmp_path / "moved", 4)
-    with (clone / "advshape" / "tasks" / "countdown.py").open("a") as source:
-        source.write("# another version\n")
+    source = clone / "advshape" / "tasks" / "countdown.py"
+    source.write_text(source.read_text() + "# a comment decides no verdict\n")
+    resumed_from(clone, run.path)
+    assert result(run.path) == wanted
+    run = stopped_after(run.path, 4)
+    text = source.read_text()
+    source.write_text(text.replace('VERIFIER: ClassVar[str] = "', 'VERIFIER: ClassVar[str] = "another than '))
+    assert source.read_text() != text
     resumed_from(clone, run.path)
     lines = [json.loads(line) for line in (run.evaluation / "before.jsonl").read_text().splitlines()]
     first, again = lines[:25], lines[25:]  # a line of settings and 3 * 8 rollouts
